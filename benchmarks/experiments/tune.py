@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from edgeexit.runtime import CalibrationWarning, Runner, load_quietly
 from edgeexit.tuning.answers import Judged, NetworkBuilder
 from edgeexit.tuning.choice import Chooser, FoundPolicy
 from edgeexit.tuning.confirm import MeasuredFinalist, pick_simplest
-from edgeexit.tuning.finalists import pick_by_hand, pick_contenders
+from edgeexit.tuning.finalists import list_by_hand, pick_by_hand, pick_contenders, search_contenders
 from edgeexit.tuning.space import DecisionRule, EngineSetup, TuningSpace, find_rules
 from edgeexit.tuning.store import RECORD, SetupTiming, TuningRecord, TuningStore
 from edgeexit.tuning.timing import Stopwatch
@@ -59,7 +59,10 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=5000, help="of the calibration part that are tuned on")
     parser.add_argument("--test-samples", type=int, default=4000, help="of the test part")
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="of tune's timing, and a quarter of it for each last comparison"
+        "--seconds",
+        type=float,
+        default=180.0,
+        help="of each run of tune; and a twelfth of it for each variant compared at last",
     )
     parser.add_argument("--draws", type=int, default=100, help="random splits")
     parser.add_argument("--work", type=Path, default=Path("runs/tune"), help="folder for what is compiled and recorded")
@@ -157,7 +160,7 @@ def choose_by_hand(
                 data.labels,
                 target=arguments.target,
                 seed=arguments.seed,
-                seconds=0.15 * arguments.seconds,
+                seconds=0.05 * arguments.seconds,
                 plain=plain,
             )
         except edgeexit.TargetNotMet:
@@ -179,7 +182,7 @@ def compare(paths: Mapping[str, Path], own: Path, test: Dataset, arguments: argp
         plain = np.array([backbone(x).label for x in samples]) == test.labels
         calls: dict[str, Callable[[int], object]] = {n: make_cycling_call(r, samples) for n, r in runners.items()}
         calls["backbone"] = make_cycling_call(backbone, samples)
-        timed = time_variants(calls, arguments.seconds / 4 * len(calls) / 2, arguments.seed, lambda *_: None)
+        timed = time_variants(calls, arguments.seconds / 24 * len(calls), arguments.seed, lambda *_: None)
     mixes = {}
     for name, given in answers.items():
         leaves = np.array([one.exit - 1 for one in given])
@@ -232,7 +235,7 @@ def resample_case(case: Case, folder: Path, arguments: argparse.Namespace) -> di
         counted = chooser.account_for_candidates(every, timings)
         usual = chooser.find(timings[0], DecisionRule("entropy"), tuple(range(1, len(timings[0].costs.cost_s))))
         tuned = choose_at_last(
-            [one for timing in timings for one in counted.find_all(timing, rules)],
+            search_last(counted, every, timings),
             choose.share_temperatures(judged.take(part[cut:])),
             by_setup,
             np.random.default_rng([arguments.seed, draw, 1]),
@@ -249,14 +252,27 @@ def resample_case(case: Case, folder: Path, arguments: argparse.Namespace) -> di
     return {"candidates": len(every), "costs_s": costs, "figures": figures, "splits": found}
 
 
+def search_last(
+    counted: Chooser, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]
+) -> tuple[FoundPolicy, ...]:
+    """The candidates that can be among the last: those that contend, and those made by hand; not all, which takes minutes a network."""
+    contending = search_contenders(counted, every, timings)
+    known = {one.candidate for one in contending}
+    by_hand = list_by_hand(every, timings[0].setup) - known
+    return (*contending, *(counted.find_again(one, timings) for one in every if one.candidate in by_hand))
+
+
 def choose_at_last(
-    found: list[FoundPolicy], validate: Judged, by_setup: Mapping[EngineSetup, SetupTiming], rng: np.random.Generator
+    found: Sequence[FoundPolicy],
+    validate: Judged,
+    by_setup: Mapping[EngineSetup, SetupTiming],
+    rng: np.random.Generator,
 ) -> FoundPolicy:
     """As tune chooses among the last candidates: the close ones and those made by hand, each with a mean on the validation part that is
     off by what processes differ by.
     """
     reference = next(iter(by_setup))
-    found.sort(key=lambda one: one.key, reverse=True)
+    found = sorted(found, key=lambda one: one.key, reverse=True)
     last = list({one.candidate: one for one in (*pick_contenders(found), *pick_by_hand(found, reference))}.values())
     if not last:
         return found[0]

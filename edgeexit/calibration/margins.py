@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import Problem
-from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
+from edgeexit.calibration.solver.quick_search import QuickSearch
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import FLOOR, ExitSample, compute_z
 from edgeexit.errors import InputError
@@ -55,21 +54,27 @@ def tighten_target(problem: Problem, errors: TimingErrors, samples: int, candida
         samples: number of samples that the choice is validated on.
         candidates: number of independent candidates of which the choose part chooses one; see `uncertainty`.
     """
-    found = problem.target
-    sample = _sample_best_policy(problem, candidates)
+    return tighten_by_search(QuickSearch(problem), errors, samples, candidates)
+
+
+def tighten_by_search(search: QuickSearch, errors: TimingErrors, samples: int, candidates: float = 1.0) -> Target:
+    """The same by a search that keeps what it finds, so that its caller need not search the tightened target again."""
+    found = search.problem.target
+    sample = _sample_best_policy(search, found, candidates)
     for bound in (*found.cost_bounds, *found.answer_bounds):
         closer = _tighten_bound(bound, sample, errors, samples)
         if _takes_much(bound, closer):
-            closer = _find_smaller_room(problem.with_target(found), bound, errors, samples, candidates) or closer
+            closer = _find_smaller_room(search, found, bound, (errors, samples, candidates)) or closer
         candidate = found if closer is None else _replace_bound(found, bound, closer)
-        if candidate != found and is_met(problem.with_target(candidate)):
+        if candidate != found and search.is_met(candidate):
             found = candidate
     return found
 
 
-def _sample_best_policy(problem: Problem, candidates: float) -> ExitSample:
-    """Who leaves where under the best policy within the problem's target."""
-    thresholds = problem.ranked.compute_thresholds(find_best_boundaries(problem, QUICK))
+def _sample_best_policy(search: QuickSearch, target: Target, candidates: float) -> ExitSample:
+    """Who leaves where under the best policy within a target."""
+    problem = search.problem
+    thresholds = problem.ranked.compute_thresholds(search.find(target))
     return ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds), candidates)
 
 
@@ -84,7 +89,7 @@ def _compute_loss(bound: Bound) -> float:
 
 
 def _find_smaller_room(
-    problem: Problem, bound: Bound, errors: TimingErrors, samples: int, candidates: float
+    search: QuickSearch, target: Target, bound: Bound, judged: tuple[TimingErrors, int, float]
 ) -> Bound | None:
     """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
 
@@ -93,11 +98,12 @@ def _find_smaller_room(
     Where one of several candidates is chosen, as many standard errors as keep these shares for all of them together, or, where that leaves
     too little, as many as for one alone: never less.
     """
-    for factor, least, counted in _list_rooms(problem.table.exits, candidates):
+    errors, samples, candidates = judged
+    for factor, least, counted in _list_rooms(search.problem.table.exits, candidates):
         lost, closer = least, None
         for step in range(_HALVINGS + 1):
             tried = bound.kind.scale_allowed_loss(bound, lost)
-            sample = _sample_best_policy(problem.with_target(_replace_bound(problem.target, bound, tried)), counted)
+            sample = _sample_best_policy(search, _replace_bound(target, bound, tried), counted)
             needed = _tighten_bound(bound, sample, errors, samples, factor)
             enough = needed is not None and _compute_loss(tried) <= _compute_loss(needed)
             if not enough and closer is None:

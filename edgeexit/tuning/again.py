@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def choose_again(plan: TuningPlan, given: Path) -> TuningResult:
             data=plan.data,
             parts=(len(plan.parts[0]), len(plan.parts[1])),
             seed=plan.seed,
-            seconds=time.monotonic() - plan.began_s,
+            seconds=plan.budget.elapsed_s,
             watch=watch,
             network=prepared.network,
             validate=validate,
@@ -99,7 +98,7 @@ def _is_asked_for(timing: SetupTiming, plan: TuningPlan) -> bool:
 def _write_bundle(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, best: FoundPolicy) -> Bundle:
     """The candidate compiled at its place, with its thresholds as those that are used without a calibration."""
     assert best.policy is not None
-    bundle = make_trial(plan, prepared, watch, 1).compile(best, plan.output, plan.progress)
+    bundle = make_trial(plan, prepared, watch).compile(best, plan.output, plan.progress)
     rule, largest = criterion(best.candidate.rule.criterion), float(np.finfo(np.float32).max)
     own = (
         rule.own(float(np.clip(t, -largest, largest))) for t in best.policy.thresholds

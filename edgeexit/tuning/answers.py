@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.runtime import load_quietly
+from edgeexit.tuning.budget import Observe, observe_nothing
 from edgeexit.tuning.space import LeftOut, TuningCandidate
 from edgeexit.util.progress import Progress
 
@@ -97,6 +98,7 @@ class NetworkBuilder:
         ranges: samples that int8 takes the ranges of values from.
         progress: callback with what is being done.
         compiles: whether precisions that are not there yet are compiled; else they are left out.
+        observe: notes how long that takes.
     """
 
     model: Path
@@ -105,6 +107,7 @@ class NetworkBuilder:
     ranges: Dataset
     progress: Progress
     compiles: bool = True
+    observe: Observe = observe_nothing
 
     def without_compiling(self) -> NetworkBuilder:
         """The same, which only takes what is there."""
@@ -134,8 +137,7 @@ class NetworkBuilder:
             else:
                 bundles[precision] = found
         answers = {
-            p: _record_once(bundle, self.work / f"answers-{p}.npz", self.data, self.progress)
-            for p, bundle in bundles.items()
+            p: _read_or_record(bundle, self.work / f"answers-{p}.npz", self._record) for p, bundle in bundles.items()
         }
         return PreparedNetwork(bundles, own, answers, tuple(left_out))
 
@@ -153,40 +155,43 @@ class NetworkBuilder:
         if not self.compiles:
             raise InputError("the earlier run has not compiled it.")
         few = self.ranges.take(slice(RANGE_SAMPLES))
-        return compile_model(
-            self.model,
-            folder,
-            criterion="learned" if self.gives_scores else "entropy",
-            precision=precision,
-            inputs=few.inputs,
-            labels=few.labels,
-            data_name=few.name,
-            seconds=0,
-            progress=self.progress,
-        )
+        with self.observe("compile"):
+            return compile_model(
+                self.model,
+                folder,
+                criterion="learned" if self.gives_scores else "entropy",
+                precision=precision,
+                inputs=few.inputs,
+                labels=few.labels,
+                data_name=few.name,
+                seconds=0,
+                progress=self.progress,
+            )
+
+    def _record(self, bundle: Bundle, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and logits of all samples, kept in a file."""
+        with self.observe("replay"), load_quietly(bundle.path) as runner:
+            inner, logits = runner.replay(self.data.inputs, self.progress)
+        scores = runner.criterion.sign * inner[:, :-1]
+        np.savez(path, scores=scores, logits=logits)
+        return scores, logits
 
 
-def _record_once(bundle: Bundle, path: Path, data: Dataset, progress: Progress) -> RecordedAnswers:
+def _read_or_record(
+    bundle: Bundle,
+    path: Path,
+    record: Callable[[Bundle, Path], tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> RecordedAnswers:
     stages = bundle.manifest.stages
     macs, heads = [s.macs for s in stages], [s.head_macs for s in stages[:-1]]
     known = not any(m is None for m in (*macs, *heads))
-    scores, logits = _read_answers(path) if path.exists() else _record(bundle, path, data, progress)
+    scores, logits = _read_answers(path) if path.exists() else record(bundle, path)
     return RecordedAnswers(
         logits,
         scores if bundle.manifest.criterion == "learned" else None,
         np.array(macs, np.float64) if known else None,
         np.array(heads, np.float64) if known else None,
     )
-
-
-def _record(
-    bundle: Bundle, path: Path, data: Dataset, progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    with load_quietly(bundle.path) as runner:
-        inner, logits = runner.replay(data.inputs, progress)
-    scores = runner.criterion.sign * inner[:, :-1]
-    np.savez(path, scores=scores, logits=logits)
-    return scores, logits
 
 
 def _read_answers(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration import Policy, Target
-from edgeexit.calibration.margins import TimingErrors, tighten_target
+from edgeexit.calibration.margins import TimingErrors, tighten_by_search
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.optimum import find_best_policy
 from edgeexit.calibration.solver.problem import Problem, build_problem
-from edgeexit.calibration.solver.search import QUICK, Effort
+from edgeexit.calibration.solver.quick_search import QuickSearch
+from edgeexit.calibration.solver.ranks import Boundaries
+from edgeexit.calibration.solver.search import QUICK
 from edgeexit.calibration.uncertainty import compute_tail
 from edgeexit.errors import TargetNotMet
 from edgeexit.tuning.answers import Judged
@@ -68,28 +70,26 @@ class Chooser:
     samples: int
     candidates: float = 1.0
 
-    def find(
-        self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...], effort: Effort = QUICK
-    ) -> FoundPolicy:
+    def find(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> FoundPolicy:
         """The best thresholds of one candidate; every bound is kept by the half width with which it will be judged, where that can be."""
-        problem = self.pose(timing, rule, kept)
+        search = QuickSearch(self.pose(timing, rule, kept))
         errors = TimingErrors(timing.costs.error, timing.costs.ratio_error)
-        closer = problem.with_target(tighten_target(problem, errors, self.samples, self.candidates))
-        return self._solve(TuningCandidate(timing.setup, rule, kept), closer, effort)
+        closer = tighten_by_search(search, errors, self.samples, self.candidates)
+        return self._solve(TuningCandidate(timing.setup, rule, kept), search.pose(closer), search.find(closer))
 
     def find_without_room(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> FoundPolicy:
         """The same at the bounds themselves: no thresholds that keep them by any room have a better key."""
-        return self._solve(TuningCandidate(timing.setup, rule, kept), self.pose(timing, rule, kept), QUICK)
+        return self._solve(TuningCandidate(timing.setup, rule, kept), self.pose(timing, rule, kept))
 
     def pose(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> Problem:
         """The problem that the target asks of a setup, a rule and the early exits that are kept."""
         table = self.choose.build_table(TuningCandidate(timing.setup, rule, kept), timing.costs, timing.reference_s)
         return build_problem(table, self.target)
 
-    def _solve(self, candidate: TuningCandidate, problem: Problem, effort: Effort) -> FoundPolicy:
+    def _solve(self, candidate: TuningCandidate, problem: Problem, found: Boundaries | None = None) -> FoundPolicy:
         table = problem.table
         try:
-            policy = find_best_policy(problem, effort)
+            policy = find_best_policy(problem, QUICK, found)
         except TargetNotMet as refusal:
             return FoundPolicy(candidate, None, refusal.nearest, (0.0, *_rate_unmet(table)))
         return FoundPolicy(candidate, policy, None, (1.0, *self._rate(policy)), _find_lost(table, policy))
@@ -127,31 +127,16 @@ class Chooser:
         if all(one.policy is None for one in every):
             return self
         best = max(every, key=lambda one: one.key)
-        sure = self._find_again(best, timings, float(len(every)))
+        sure = replace(self, candidates=float(len(every))).find_again(best, timings)
         reach_s = (1 + FAR) * sure.mean_s if self.target.minimises_mean else 0.0
         lost = [one.lost for one in every if one.lost is not None and (one.key >= sure.key or one.mean_s <= reach_s)]
         tail = compute_tail(len(timings[0].costs.cost_s))
         return replace(self, candidates=count_independent_candidates(np.stack(lost, axis=1), tail) if lost else 1.0)
 
-    def find_best(self, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]) -> FoundPolicy:
-        """The best candidate with room of those found without, without a search of those that cannot be it.
-
-        Thresholds that keep a bound with room keep it without, so that the key without room bounds the key with room from above, as far as
-        the search finds the best thresholds (proved for two and three exits). Taken from the highest bound down, no candidate after the
-        first whose bound is below the best key so far can be better.
-        """
-        best: FoundPolicy | None = None
-        for one in sorted(every, key=lambda each: each.key, reverse=True):
-            if best is not None and one.key < best.key:
-                break
-            found = self._find_again(one, timings, self.candidates)
-            best = found if best is None or found.key > best.key else best
-        assert best is not None, "there is a candidate"
-        return best
-
-    def _find_again(self, one: FoundPolicy, timings: Sequence[SetupTiming], candidates: float) -> FoundPolicy:
+    def find_again(self, one: FoundPolicy, timings: Sequence[SetupTiming]) -> FoundPolicy:
+        """A candidate that was found without room, with room."""
         timing = next(timing for timing in timings if timing.setup == one.candidate.setup)
-        return replace(self, candidates=candidates).find(timing, one.candidate.rule, one.candidate.kept)
+        return self.find(timing, one.candidate.rule, one.candidate.kept)
 
 
 Find: TypeAlias = Callable[[SetupTiming, DecisionRule, "tuple[int, ...]"], FoundPolicy]

@@ -14,8 +14,9 @@ from itertools import islice
 
 from edgeexit.criteria import criterion
 from edgeexit.stage_choices import is_mixed
-from edgeexit.tuning.choice import FAR, FoundPolicy
+from edgeexit.tuning.choice import FAR, Chooser, FoundPolicy
 from edgeexit.tuning.space import DecisionRule, EngineSetup, TuningCandidate
+from edgeexit.tuning.store import SetupTiming
 
 CLOSE, CONTENDERS = 0.1, 6
 """Candidates whose predicted mean is above the best by less than this, relative, may be faster than it; and how many are timed at most."""
@@ -30,10 +31,15 @@ def pick_by_hand(found: Sequence[FoundPolicy], reference: EngineSetup) -> tuple[
     able = [one for one in found if one.policy is not None]
     if not able:
         return ()
-    every, reach_s = max((one.candidate.kept for one in able), key=len), (1 + FAR) * min(one.mean_s for one in able)
-    choices = {TuningCandidate(reference, rule, every) for rule in _PLAIN_RULES}
-    choices.add(TuningCandidate(replace(reference, precision=_INT8), _PLAIN_RULES[0], every))
+    choices, reach_s = list_by_hand(able, reference), (1 + FAR) * min(one.mean_s for one in able)
     return tuple(one for one in able if one.candidate in choices and one.mean_s <= reach_s)
+
+
+def list_by_hand(found: Sequence[FoundPolicy], reference: EngineSetup) -> frozenset[TuningCandidate]:
+    """The candidates that one would choose by hand, however fast they are and whether they meet the target or not."""
+    every = max((one.candidate.kept for one in found), key=len)
+    choices = [TuningCandidate(reference, rule, every) for rule in _PLAIN_RULES]
+    return frozenset((*choices, TuningCandidate(replace(reference, precision=_INT8), _PLAIN_RULES[0], every)))
 
 
 def count_departures(candidate: TuningCandidate, reference: EngineSetup) -> int:
@@ -63,11 +69,41 @@ def pick_contenders(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:
     if len(finalists) < 2:
         return finalists
     best = finalists[0]
-    close = [one for one in found if one.policy is not None and one.mean_s <= (1 + CLOSE) * best.mean_s]
+    close = [one for one in found if _is_close(one, best)]
     rules = {one.candidate.rule: one for one in reversed(close) if one.candidate.setup == best.candidate.setup}
     setups = {one.candidate.setup: one for one in reversed(close)}
     others = sorted((*rules.values(), *setups.values()), key=lambda one: one.key, reverse=True)
     return tuple({one.candidate: one for one in (*finalists, *others)}.values())[:CONTENDERS]
+
+
+def search_contenders(
+    chooser: Chooser, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]
+) -> tuple[FoundPolicy, ...]:
+    """With room, the candidates that `pick_finalists` and `pick_contenders` pick from all of them, and few others; best first.
+
+    Thresholds that keep a bound with room keep it without, so that the key without room bounds the key with room from above, as far as the
+    search finds the best thresholds (proved for two and three exits). From the highest bound down, none can be picked after the first whose
+    bound is below the second finalist and not close to the best.
+
+    Args:
+        chooser: searches with room.
+        every: all candidates, found without room.
+        timings: of their setups.
+    """
+    found: dict[TuningCandidate, FoundPolicy] = {}
+    for one in sorted(every, key=lambda each: each.key, reverse=True):
+        finalists = pick_finalists(tuple(found.values()))
+        if len(finalists) > 1 and one.key < finalists[1].key and not _is_close(one, finalists[0]):
+            break
+        found[one.candidate] = chooser.find_again(one, timings)
+    in_order = (
+        found[one.candidate] for one in every if one.candidate in found
+    )  # equal ones as a search of all finds them
+    return tuple(sorted(in_order, key=lambda one: one.key, reverse=True))
+
+
+def _is_close(one: FoundPolicy, best: FoundPolicy) -> bool:
+    return one.mean_s <= (1 + CLOSE) * best.mean_s
 
 
 def pick_finalists(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:

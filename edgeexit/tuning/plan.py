@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from edgeexit.calibration.metrics.answers import NEEDS_LABELS, AccuracyDrop
 from edgeexit.data import Dataset, split_calibration
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_device_key
+from edgeexit.tuning.budget import TimeBudget
 from edgeexit.tuning.space import TuningSpace
 from edgeexit.tuning.store import TuningRecord, TuningStore
 from edgeexit.util.progress import Progress
@@ -48,11 +48,10 @@ class TuningPlan:
         data: all samples.
         target: what to tune for.
         space: what is tried.
-        seconds: wall time of all timing.
+        budget: wall time of the run.
         seed: random seed of splits and orders.
         progress: callback with what is being done.
         force: tune although the data are implausible.
-        began_s: start, on the clock of `time.monotonic`.
     """
 
     model: Path
@@ -60,11 +59,10 @@ class TuningPlan:
     data: Dataset
     target: Target
     space: TuningSpace
-    seconds: float
+    budget: TimeBudget
     seed: int
     progress: Progress
     force: bool
-    began_s: float = field(default_factory=time.monotonic)
 
     @property
     def work(self) -> Path:
@@ -89,8 +87,12 @@ class TuningPlan:
             InputError: it is there and `resume` was not asked for, or it is of another model, data, seed or machine.
         """
         if not self.work.exists():
-            return TuningStore.create(self.work, self.identity)
+            return self._begin(TuningStore.create(self.work, self.identity))
         if not resume:
             msg = f"{self.work} holds an earlier run: take what it recorded with --resume (resume=True), or remove it."
             raise InputError(msg)
-        return TuningStore.open(self.work, self.identity)
+        return self._begin(TuningStore.open(self.work, self.identity))
+
+    def _begin(self, store: TuningStore) -> TuningStore:
+        store.begin_budget(self.budget.seconds)
+        return store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from edgeexit.hardware import find_device_key
 from edgeexit.runtime import CalibrationWarning
 from edgeexit.stage_choices import is_mixed
 from edgeexit.tuning.answers import Judged, NetworkBuilder, PreparedNetwork
+from edgeexit.tuning.budget import CALIBRATED, REPLAYS, WorkToCome
 from edgeexit.tuning.choice import (
     Chooser,
     FoundPolicy,
@@ -33,12 +33,13 @@ from edgeexit.tuning.confirm import (
     time_contenders,
 )
 from edgeexit.tuning.contributions import ComparedStep, compare_steps
-from edgeexit.tuning.finalists import pick_by_hand, pick_contenders, pick_finalists
-from edgeexit.tuning.mixes import ProposedMixes, StageSurvey
+from edgeexit.tuning.finalists import CONTENDERS, pick_by_hand, pick_contenders, pick_finalists
+from edgeexit.tuning.mixes import MOST, ProposedMixes, StageSurvey
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
 from edgeexit.tuning.rivals import SetupJudge
 from edgeexit.tuning.space import (
+    EXHAUSTIVE,
     DecisionRule,
     EngineSetup,
     LeftOut,
@@ -49,20 +50,22 @@ from edgeexit.tuning.space import (
     list_thread_counts,
     require_final_setup,
 )
-from edgeexit.tuning.store import SetupTiming, TuningStore
-from edgeexit.tuning.timing import Stopwatch, time_setups
+from edgeexit.tuning.store import SetupTiming, TuningStore, make_rising_timing
+from edgeexit.tuning.timing import FINALISTS, Stopwatch, time_setups
 from edgeexit.util.atomic import write_text
 from edgeexit.util.documents import dumps
-from edgeexit.util.units import format_ratio, percent
+from edgeexit.util.units import duration, format_ratio, percent
 
 NOISY_SPREAD = 0.25
 """Blocks of the same network that differ by more than this, relative, are told at once."""
-_SETUPS_SHARE, _CONTENDERS_SHARE, _CALIBRATIONS_SHARE = 0.45, 0.08, 0.22
-"""Parts of the time of all timing; the last comparison has the rest. Calibrations share theirs."""
 _LAST = 2
+_OVERRUN = 0.1
+"""Ending later than the budget by more than this share of it is told before anything is timed."""
 _HOPELESS = "its answers cannot keep {target}, not even with each sample at the exit that is best for it"
-_SURVEY_SHARE, _SURVEYED = 0.05, 32
-"""Times of single stages: share of all timing, and the samples that are run."""
+_SURVEYED = 32
+"""Samples that single stages are timed on."""
+_REFERENCE_S, _REFERENCE_SHARE = 0.3, 0.01
+"""The reference is measured first for this long at least, and for this share of the budget."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,13 +118,21 @@ class Prepared:
 
 def make_builder(plan: TuningPlan, store: TuningStore) -> NetworkBuilder:
     """What compiles and records into the folder of the run; ranges of int8 come from the choose part."""
-    return NetworkBuilder(plan.model, store.folder, plan.data, plan.data.take(plan.parts[0]), plan.progress)
+    return NetworkBuilder(
+        plan.model,
+        store.folder,
+        plan.data,
+        plan.data.take(plan.parts[0]),
+        plan.progress,
+        observe=plan.budget.observe_for(store),
+    )
 
 
 def start_watch(plan: TuningPlan, store: TuningStore, own: Bundle) -> Stopwatch:
     """The reference, measured before the long part begins."""
     reference = EngineSetup(own.manifest.precision, "onnxruntime", "staged", 1)
-    return Stopwatch.start(own, reference, plan.data, store, max(0.3, 0.02 * plan.seconds))
+    length_s = max(_REFERENCE_S, _REFERENCE_SHARE * plan.budget.seconds)
+    return Stopwatch.start(own, reference, plan.data, store, length_s)
 
 
 def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle, precisions: Sequence[str]) -> Prepared:
@@ -195,7 +206,7 @@ class TuningSession:
                 data=plan.data,
                 parts=(len(plan.parts[0]), len(plan.parts[1])),
                 seed=plan.seed,
-                seconds=time.monotonic() - plan.began_s,
+                seconds=plan.budget.elapsed_s,
                 watch=watch,
                 network=prepared.network,
                 validate=prepared.judged.take(plan.parts[1]),
@@ -221,7 +232,12 @@ class TuningSession:
         few = plan.data.take(slice(_SURVEYED)).inputs
         named = few if isinstance(few, Mapping) else {own.manifest.inputs[0].name: few}
         threads = list_thread_counts(plan.space)
-        return StageSurvey(network, backends, threads, named, plan.seconds * _SURVEY_SHARE, plan.progress).propose()
+        seconds = self._allot("stages", WorkToCome(CONTENDERS + MOST, CALIBRATED * REPLAYS + MOST))
+        return StageSurvey(network, backends, threads, named, seconds, plan.progress).propose()
+
+    def _allot(self, part: str, work: WorkToCome) -> float:
+        """Seconds for a part of the timing that begins now, before so much other work."""
+        return self.plan.budget.allot(part, work.estimate(self.store))
 
     def _time(
         self, prepared: Prepared, backends: Sequence[str], watch: Stopwatch, mixes: ProposedMixes
@@ -236,14 +252,35 @@ class TuningSession:
             *(mix for mix in mixes.setups if mix.precision in network.bundles and mix.precision not in hopeless),
         )
         impossible += tuple(LeftOut(f"precision {p}", _HOPELESS.format(target=plan.target)) for p in hopeless)
+        work = WorkToCome(CONTENDERS, CALIBRATED * REPLAYS, self._estimate_search(prepared, len(setups)))
+        self._warn_of_overrun(work)
         timings, slower = time_setups(
-            watch,
-            setups,
-            judge,
-            plan.seconds * _SETUPS_SHARE,
-            plan.progress,
+            watch, setups, judge, self._allot("setups", work), plan.progress, clock=plan.budget.clock
         )
         return timings, (*impossible, *mixes.left_out, *slower)
+
+    def _estimate_search(self, prepared: Prepared, setups: int) -> float:
+        """Seconds that searching all candidates takes, from the search of one; half of it where it keeps few exits."""
+        clock, early = self.plan.budget.clock, prepared.network.exits - 1
+        timing = make_rising_timing(prepared.network.own, early)
+        began_s = clock()
+        prepared.chooser.find(timing, prepared.rules[0], tuple(range(1, early + 1)))
+        subsets = 2**early - 1 if early <= EXHAUSTIVE else early * (early + 1) / 2
+        return (clock() - began_s) / 2 * len(prepared.rules) * subsets * min(setups, FINALISTS + 1)
+
+    def _warn_of_overrun(self, work: WorkToCome) -> None:
+        """Say before anything is timed that the budget is too small for what has to be done besides."""
+        plan = self.plan
+        work_s = work.estimate(self.store)
+        over_s = plan.budget.find_overrun("setups", work_s)
+        if over_s > _OVERRUN * plan.budget.seconds:
+            what = f"other work took {duration(plan.budget.elapsed_s)} so far and takes about {duration(work_s)} more"
+            advice = "Timing gets a fifth of the budget; a larger one, or fewer backends and precisions, give it more."
+            warnings.warn(
+                f"this run ends about {duration(over_s)} after its budget of {duration(plan.budget.seconds)}: {what}. {advice}",
+                CalibrationWarning,
+                stacklevel=5,
+            )
 
     def _pick_finalists(
         self, found: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
@@ -251,7 +288,7 @@ class TuningSession:
         """The last candidates, compiled: the best two; where times decide, the fastest two of those that predicted times cannot tell apart,
         and what one would choose by hand.
         """
-        plan, trial = self.plan, make_trial(self.plan, prepared, watch, 1)
+        plan, trial = self.plan, make_trial(self.plan, prepared, watch)
         times_decide = plan.target.minimises_mean
         picked = pick_contenders(found) if times_decide else pick_finalists(found)
         by_hand = pick_by_hand(found, watch.reference) if times_decide else ()
@@ -262,7 +299,8 @@ class TuningSession:
         )
         if len(compiled) <= _LAST:
             return compiled, ()
-        means = time_contenders(compiled, watch, plan.seconds * _CONTENDERS_SHARE, plan.progress)
+        seconds = self._allot("contenders", WorkToCome(replays=CALIBRATED * REPLAYS))
+        means = time_contenders(compiled, watch, seconds, plan.progress)
         ranked = sorted(range(len(compiled)), key=lambda place: means[place])
         last = [k for k in ranked if k in ranked[:_LAST] or every[k] in by_hand]
         behind = tuple(
@@ -280,11 +318,12 @@ class TuningSession:
     def _confirm(
         self, finalists: Sequence[CompiledContender], prepared: Prepared, watch: Stopwatch
     ) -> tuple[tuple[CalibratedFinalist, ...], tuple[MeasuredFinalist | None, ...]]:
-        plan = self.plan
-        trial = make_trial(plan, prepared, watch, len(finalists))
+        plan, count = self.plan, len(finalists)
+        seconds = self._allot("calibrations", WorkToCome(replays=count * REPLAYS)) / count
+        trial = make_trial(plan, prepared, watch, seconds)
         ready = tuple(one.calibrate(trial, plan.progress) for one in finalists)
-        rest_s = plan.seconds * (1 - _SETUPS_SHARE - _CONTENDERS_SHARE - _CALIBRATIONS_SHARE)
         validate = plan.data.take(plan.parts[1])
+        rest_s = self._allot("last", WorkToCome(replays=count * (REPLAYS - 1)))
         return ready, measure_finalists(ready, watch, validate, rest_s, plan.progress)
 
     def _install(self, one: CalibratedFinalist) -> Bundle:
@@ -299,8 +338,8 @@ class TuningSession:
         return prefer_setup(bundle, require_final_setup(one.found.candidate))
 
 
-def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, finalists: int) -> FinalistTrial:
-    """How candidates are compiled and calibrated, where there are so many of them."""
+def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, seconds: float = 0.0) -> FinalistTrial:
+    """How candidates are compiled, and calibrated with so many seconds of timing each."""
     exits = find_exits(read_model(plan.model))
     return FinalistTrial(
         model=plan.model,
@@ -314,7 +353,7 @@ def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, finalists
         target=make_absolute(plan.target, watch.reference_s),
         seed=plan.seed,
         force=plan.force,
-        seconds=plan.seconds * _CALIBRATIONS_SHARE / finalists,
+        seconds=seconds,
     )
 
 

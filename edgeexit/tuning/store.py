@@ -62,6 +62,13 @@ def make_equal_timing(precision: str, early: int) -> SetupTiming:
     return SetupTiming(EngineSetup(precision, "onnxruntime", "staged", 1), costs, 1.0, 0.0)
 
 
+def make_rising_timing(precision: str, early: int) -> SetupTiming:
+    """The same in which every exit takes as much longer than the one before it."""
+    equal = make_equal_timing(precision, early)
+    rising = np.arange(1.0, early + 2)
+    return replace(equal, costs=replace(equal.costs, cost_s=tuple(rising[:, None]), typical_s=rising))
+
+
 @dataclass(frozen=True)
 class TimedSetup:
     """Latencies of one setup, in seconds.
@@ -97,6 +104,8 @@ class TuningRecord:
         reference_s: mean latency of the network in its own precision without exits; None before it is measured.
         spread: how much longer the reference took in its slow blocks than in its fast ones, relative; None likewise.
         setups: the setups that were timed.
+        compile_s, replay_s: the longest that compiling a bundle, and running every exit on every sample, has taken, seconds.
+        budget_s: the largest budget that a run had. rounds_s: seconds for each setup in each round of timing under it.
     """
 
     schema: str = f"edgeexit.tuning-record/{VERSION}"
@@ -107,6 +116,10 @@ class TuningRecord:
     reference_s: float | None = None
     spread: float | None = None
     setups: tuple[TimedSetup, ...] = ()
+    compile_s: float = 0.0
+    replay_s: float = 0.0
+    budget_s: float = 0.0
+    rounds_s: tuple[float, ...] = ()
 
     @property
     def identity(self) -> Mapping[str, object]:
@@ -158,6 +171,22 @@ class TuningStore:
     def keep_reference(self, reference_s: float, spread: float) -> None:
         """Keep the measurement that all others are brought to."""
         self._write(replace(self.record, reference_s=reference_s, spread=spread))
+
+    def keep_work(self, kind: str, seconds: float) -> None:
+        """Keep how long compiling a bundle (`compile`) or running all samples (`replay`) took, where it is the longest so far."""
+        longest = {f"{kind}_s": max(seconds, getattr(self.record, f"{kind}_s"))}
+        self._write(replace(self.record, **longest))
+
+    def begin_budget(self, seconds: float) -> None:
+        """Take note of the budget of a run: with a larger one than before, rounds are as long as it allows, and not as they were."""
+        if seconds > self.record.budget_s:
+            self._write(replace(self.record, budget_s=seconds, rounds_s=()))
+
+    def fix_round(self, turn: int, each_s: float) -> float:
+        """Seconds for each setup in a round (from 1): as long as it was before the run was interrupted, else this."""
+        if turn > len(self.record.rounds_s):
+            self._write(replace(self.record, rounds_s=(*self.record.rounds_s, each_s)))
+        return self.record.rounds_s[turn - 1]
 
     def keep(self, timing: SetupTiming) -> None:
         """Keep the timing of a setup, in the place of a shorter one."""

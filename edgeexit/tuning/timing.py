@@ -14,7 +14,8 @@ only one of them has in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -95,11 +96,10 @@ class Stopwatch:
 
     def find_or_time(self, setup: EngineSetup, length_s: float) -> SetupTiming:
         """The timing of a setup that was kept, where it is long enough; else a new one, which is kept."""
-        wanted_s = max(length_s, _SHORTEST_S)
-        kept = self.store.find(setup, wanted_s)
+        kept = self.store.find(setup, length_s)
         if kept is not None:
             return kept
-        timing = self.time(setup, wanted_s, lambda *_: None)
+        timing = self.time(setup, length_s, lambda *_: None)
         self.store.keep(timing)
         return timing
 
@@ -136,7 +136,13 @@ def _measure_reference(
 
 
 def time_setups(
-    watch: Stopwatch, setups: Sequence[EngineSetup], judge: Judge, length_s: float, progress: Progress
+    watch: Stopwatch,
+    setups: Sequence[EngineSetup],
+    judge: Judge,
+    length_s: float,
+    progress: Progress,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
     """Time the setups, most of the time on those that may win.
 
@@ -144,8 +150,9 @@ def time_setups(
         watch: how to time one.
         setups: what to time.
         judge: ranks them; those that cannot beat the best any more are not timed again, however few are left.
-        length_s: wall time of all timing together, seconds.
+        length_s: wall time of all timing together, seconds, with that of opening engines as far as it leaves time for both.
         progress: callback with what is being done.
+        clock: seconds.
 
     Returns:
         the setups of the last round, best first; and those that were left behind, with the reason.
@@ -154,11 +161,14 @@ def time_setups(
         InputError: none could be timed.
     """
     left_out: list[LeftOut] = []
-    rest, turn, left_s = list(setups), 1, length_s
+    rest, turn, began_s, opening_s = list(setups), 1, clock(), 0.0
     while True:
         last = turn == ROUNDS or len(rest) <= FINALISTS + 1
-        round_s = left_s if last else length_s / ROUNDS
-        found, faults = _time_round(watch, rest, round_s / len(rest), turn, progress)
+        round_began_s = clock()
+        round_s = (length_s - (round_began_s - began_s)) / (1 if last else ROUNDS - turn + 1)
+        each_s = watch.store.fix_round(turn, max(_SHORTEST_S, round_s / len(rest) - opening_s))
+        found, faults = _time_round(watch, rest, each_s, turn, progress)
+        opening_s = max(opening_s, (clock() - round_began_s) / len(rest) - each_s)
         left_out += faults
         if not found:
             raise InputError("nothing could be timed: " + "; ".join(f"{one.what}: {one.reason}" for one in left_out))
@@ -170,7 +180,7 @@ def time_setups(
         if last:
             watch.store.finish(kept)
             return tuple(kept), tuple(left_out)
-        rest, turn, left_s = [one.setup for one in kept], turn + 1, left_s - round_s
+        rest, turn = [one.setup for one in kept], turn + 1
 
 
 def _time_round(

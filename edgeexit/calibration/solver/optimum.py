@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.nearest_target import make_not_met_error
 from edgeexit.calibration.solver.problem import Problem, build_problem
+from edgeexit.calibration.solver.ranks import Boundaries
 from edgeexit.calibration.solver.search import (
     NORMAL,
     Effort,
@@ -39,13 +40,18 @@ def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMA
     return find_best_policy(build_problem(table, parse_target(target)), effort)
 
 
-def find_best_policy(problem: Problem, effort: Effort = NORMAL) -> Policy:
+def find_best_policy(problem: Problem, effort: Effort = NORMAL, found: Boundaries | None = None) -> Policy:
     """The best policy of a problem; see `optimise`.
+
+    Args:
+        problem: table and target.
+        effort: of the search.
+        found: the best boundaries, where they have been searched with this effort already.
 
     Raises:
         TargetNotMet: nothing keeps its limits.
     """
-    found = find_best_boundaries(problem, effort)
+    found = find_best_boundaries(problem, effort) if found is None else found
     if not problem.is_kept_by(found):
         raise make_not_met_error(problem)
     return make_policy(problem, *certify_boundaries(problem, found, effort))

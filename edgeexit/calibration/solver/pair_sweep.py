@@ -100,10 +100,9 @@ def optimize_pair(problem: Problem, boundaries: Boundaries, j: int, k: int) -> B
 
     The boundaries come back unchanged where no pair keeps the limits.
     """
-    costs = [s for s in problem.limits if s.per_exit is not None]
-    answers = [s for s in problem.limits if s.per_exit is None]
-    if not all(s.rises_with_exits for s in costs) or not _bounds_one_kind(problem, answers):
+    if not can_optimize_pairs(problem):
         return None
+    costs, answers = _sort_limits(problem)
     pair = ThresholdPair.from_boundaries(problem.ranked, boundaries, j, k)
     line = OrderedSamples.from_pair(problem, pair)
     if not len(line.order) or not len(line.ranks_k):
@@ -113,6 +112,17 @@ def optimize_pair(problem: Problem, boundaries: Boundaries, j: int, k: int) -> B
         return boundaries
     chosen_j, chosen_k = found
     return tuple(chosen_j if m == j else chosen_k if m == k else b for m, b in enumerate(boundaries))
+
+
+def can_optimize_pairs(problem: Problem) -> bool:
+    """Whether the sweep applies to the goal and the limits."""
+    costs, answers = _sort_limits(problem)
+    return all(s.rises_with_exits for s in costs) and _bounds_one_kind(problem, answers)
+
+
+def _sort_limits(problem: Problem) -> tuple[list[SampleSum], list[SampleSum]]:
+    """Limits on costs, and limits on answers."""
+    return [s for s in problem.limits if s.per_exit is not None], [s for s in problem.limits if s.per_exit is None]
 
 
 def _bounds_one_kind(problem: Problem, answers: list[SampleSum]) -> bool:
@@ -164,7 +174,7 @@ class _PairSweep:
             self._pass(row)
             if row + 1 < count and ranks[row + 1] == ranks[row]:
                 continue  # no threshold stands between equal scores
-            if not self._shrink():
+            if not self._shrink() or self._is_beaten():
                 break
             self._consider(ranks[row] + 1)
         return self.chosen
@@ -193,6 +203,10 @@ class _PairSweep:
             for c, later in enumerate(self.later_costs):
                 self.room[c] += float(later[self.most_place])
         return True
+
+    def _is_beaten(self) -> bool:
+        """Whether no first boundary from here on can win: their mean is higher even where all that pass j leave at k."""
+        return self.minimises and self.best is not None and -self.price < self.best[0]
 
     def _consider(self, boundary_j: int) -> None:
         """Take the best place for this first boundary where it beats the best so far."""

@@ -28,7 +28,7 @@ from edgeexit.calibration.solver.families import (
     make_geometric_boundaries,
 )
 from edgeexit.calibration.solver.grid import Grid, find_starting_points
-from edgeexit.calibration.solver.pair_sweep import optimize_pair
+from edgeexit.calibration.solver.pair_sweep import can_optimize_pairs, optimize_pair
 from edgeexit.calibration.solver.pairs import refine
 from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, compute_excess
 from edgeexit.calibration.solver.ranks import Boundaries
@@ -129,8 +129,8 @@ def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> 
 
 def certify_boundaries(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
     """The boundaries, or better ones met while certifying them, and the gap as `Policy.gap` states it."""
-    if len(boundaries) == 1 or (len(boundaries) == 2 and optimize_pair(problem, boundaries, 0, 1) is not None):
-        return boundaries, 0.0
+    if len(boundaries) == 1 or (len(boundaries) == 2 and can_optimize_pairs(problem)):
+        return boundaries, 0.0  # `find_best_boundaries` has swept the only pair
     if not effort.work:
         return boundaries, None
     bound, likely = compute_upper_bound(problem, boundaries, int(effort.work * 1e6))
