@@ -23,13 +23,18 @@ from benchmarks.papers.frame.parts import Findings, Request
 from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import ReplayTable
-from edgeexit.report.plot.figure import BACKBONE, CRITERION, POLICY, Axis, Figure, Line, choose_exit_tone
+from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Figure, Line, Points, choose_exit_tone
 from edgeexit.training.metrics import RecordedExits
 
 RULES = ("learned_mean", "learned", "max_softmax", "entropy")
-BUDGETS = (0.15, 0.25, 0.35, 0.5, 0.7)
+BUDGETS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.7)
 """Mean costs as shares of running the whole cascade."""
-_TONES = {"learned_mean": POLICY, "learned": choose_exit_tone(2, 3), "max_softmax": CRITERION, "entropy": BACKBONE}
+_TONES = {
+    "learned_mean": POLICY,
+    "learned": choose_exit_tone(2, 3),
+    "max_softmax": choose_exit_tone(3, 3),
+    "entropy": BACKBONE,
+}
 
 
 def examine_thresholds(request: Request, runs: Runs, setting: Setting, *, timed: bool) -> Findings:
@@ -131,12 +136,13 @@ def _draw(
     timed: bool,
 ) -> Figure:
     """Accuracy against cost on the classifiers that were trained alone, means over the seeds."""
-    marks = []
+    marks: list[Line | Points] = []
     for rule in RULES:
         keys = [f"alone: {rule} at {share:.0%}" for share in BUDGETS]
         xs = np.array([np.mean([*values[f"{key}: used"].values()]) for key in keys])
         ys = np.array([np.mean([v.mean() for v in samples[f"{key}: accuracy"].values()]) for key in keys])
-        marks.append(Line(xs, ys, _TONES[rule], rule, thick=rule.startswith("learned")))
+        # Points as well: a rule that needs no larger budget has a line without length.
+        marks += [Line(xs, ys, _TONES[rule], rule, thick=rule.startswith("learned")), Points(xs, ys, _TONES[rule])]
     name = f"amortized-{setting.prefix or 'cifar10-'}{'latency' if timed else 'thresholds'}"
     label = Axis("mean latency, ms", scale=1e-3) if timed else Axis("mean multiply-accumulates, M", scale=1e6)
     title = f"{'MNIST' if setting.prefix else 'CIFAR-10'}: a learned policy and confidence thresholds"
