@@ -25,6 +25,8 @@ from edgeexit.tuning.result import TuningResult
 from edgeexit.tuning.session import TuningSession
 from edgeexit.util.documents import read_json
 
+pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")  # such as of a noisy machine
+
 SPACE = TuningSpace(
     ("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "margin"), mixed=False
 )
@@ -107,7 +109,6 @@ def _tune_by(
         return TuningSession(plan, plan.open_store(resume=resume)).run()
 
 
-@pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 def test_a_run_ends_near_its_budget(
     model: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +122,6 @@ def test_a_run_ends_near_its_budget(
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "best.tune").glob("*.npz")}
 
 
-@pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 def test_a_larger_budget_times_the_setups_for_longer(
     model: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
