@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,9 +42,16 @@ def make_example(recipe: TrainingRecipe) -> torch.Tensor:
 
 def open_network(network: torch.nn.Module, example: torch.Tensor, folder: Path, criterion: str = "entropy") -> Runner:
     """Export the network into the folder, compile it and open the bundle."""
+    return open_under_criteria(network, example, folder, [criterion])[criterion]
+
+
+def open_under_criteria(
+    network: torch.nn.Module, example: torch.Tensor, folder: Path, criteria: Sequence[str]
+) -> dict[str, Runner]:
+    """Export the network into the folder, compile it under each criterion and open the bundles."""
     folder.mkdir(exist_ok=True)
-    export(network, example, folder / "model.onnx")
-    bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit", criterion=criterion)
+    model = export(network, example, folder / "model.onnx").path
+    bundles = {c: edgeexit.compile(model, folder / f"{c}.eexit", criterion=c) for c in criteria}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)
-        return edgeexit.load(bundle.path)
+        return {c: edgeexit.load(bundle.path) for c, bundle in bundles.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,20 @@ from benchmarks.papers.frame import record
 from benchmarks.papers.frame.pages import fill_page
 from benchmarks.papers.frame.parts import load_paper
 from edgeexit.errors import InputError
-from tests.support.papers import run_short_part
+from tests.support.papers import run_short_part, shorten_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 run_part = partial(run_short_part, "branchynet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_digits(short_experiments: None) -> Iterator[None]:
+    """B-AlexNet is far larger than what other papers train here."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_digits(patch, 80)
+        yield
 
 
 @pytest.fixture(scope="module")

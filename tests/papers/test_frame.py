@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import common
 from benchmarks.papers.frame.estimates import compare_samples, estimate_mean, estimate_samples
 from benchmarks.papers.frame.parts import list_papers, load_paper
 from benchmarks.papers.frame.printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
 from edgeexit.errors import InputError
+from edgeexit.report.plot.figure import BACKBONE, Axis, Bar, BarFigure
+from edgeexit.report.plot.png import save_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,6 +143,16 @@ def test_a_page_of_a_paper_shows_what_is_recorded(page: Path) -> None:
     from benchmarks.papers.frame.pages import fill_page
 
     assert page.read_text(encoding="utf-8") == fill_page(page)
+
+
+def test_a_picture_is_saved_in_both_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SVG for the pages and as PNG beside it."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(common, "save_picture", save_picture)
+    drawn = BarFigure("bars", "Bars", "Two.", Axis("length"), tuple(Bar(b, ((BACKBONE, 1.0, "one"),)) for b in "ab"))
+
+    assert ["bars"] == common.save_pictures(tmp_path / "new", [drawn])
+    assert ["bars.png", "bars.svg"] == sorted(path.name for path in (tmp_path / "new").iterdir())
 
 
 def test_an_unknown_paper_or_part_is_one_message() -> None:

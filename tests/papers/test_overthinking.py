@@ -72,17 +72,18 @@ def test_every_printed_value_belongs_to_a_part() -> None:
 @pytest.mark.slow
 def test_the_short_version_of_every_part_finds_what_is_printed(tmp_path: Path) -> None:
     """With networks that are trained once and shared by the parts; every printed value and ordering has its counterpart, but for those of
-    a label that no digit gets from networks so small.
+    a label that networks so small may give to no digit. Only whether two trainings agree needs two seeds.
     """
     printed = load_printed("overthinking")
     for part in overthinking.PAPER.parts:
-        request = Request(tmp_path, part.seeds, quick=True, resume=True)
+        request = Request(tmp_path, part.seeds if part.name == "agreement" else (0,), quick=True, resume=True)
         tables = run_part("overthinking", part, request)
         asked = printed.take_part(part.name)
-        expected = [*asked.value, *(o for o in asked.ordering if o.smaller != "easy, last exit: policy")]
+        rare = [o for o in asked.ordering if o.smaller == "easy, last exit: policy"]
+        shown = sum(len(t.rows) for t in tables if "orderings" in t.title or "printed" in t.title)
 
         assert (tmp_path / f"overthinking-{part.name}.json").exists()
-        assert len(expected) == sum(len(t.rows) for t in tables if "orderings" in t.title or "printed" in t.title)
+        assert shown in {len(asked.value) + len(asked.ordering) - k for k in (0, len(rare))}
 
 
 def test_a_page_may_show_a_parts_own_tables_and_those_beside_printed_values(tmp_path: Path) -> None:

@@ -23,14 +23,20 @@ DIGITS = 250
 """Of each part."""
 
 
-def run_short_part(paper: str, part: str, out: Path) -> dict[str, Any]:
+def run_short_part(paper: str, part: str, out: Path, *options: str) -> dict[str, Any]:
     """The record of a part's short version, one seed; what an earlier call trained in the folder is taken.
 
     The command itself, in this process: another one would import torch first, which takes longer than most parts.
+
+    Args:
+        paper: by name.
+        part: by name.
+        out: folder of the trainings and the record.
+        options: more of the command.
     """
     from benchmarks.papers.__main__ import main
 
-    words = [paper, part, "-o", str(out), "--quick", "--resume", "--seeds", "0"]
+    words = [paper, part, "-o", str(out), "--quick", "--resume", "--seeds", "0", *options]
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr(sys, "argv", ["benchmarks.papers", *words])
@@ -58,9 +64,9 @@ def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
 
 
-def shorten_digits(patch: pytest.MonkeyPatch) -> None:
+def shorten_digits(patch: pytest.MonkeyPatch, count: int = DIGITS) -> None:
     """The first samples of each part, enough for every exit to be used."""
-    patch.setitem(SETS, "digits", lambda part: load_digits_set(part).take(slice(DIGITS)))
+    patch.setitem(SETS, "digits", lambda part: load_digits_set(part).take(slice(count)))
 
 
 def shorten_suites(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, time_variants
-from benchmarks.experiments._runs import open_network
+from benchmarks.experiments._runs import open_under_criteria
 from benchmarks.papers.amortized.policies import Cascade, Setting, fit_alone, record_cascade, with_policies
 from benchmarks.papers.frame.parts import Findings, Request
 from benchmarks.papers.frame.training import Run, Runs
@@ -113,7 +113,7 @@ def measure_costs(run: Run, *, brief: bool) -> dict[str, list[float]]:
     example = torch.zeros(1, *shape)
     seconds, repeats = (0.3, 1) if brief else (4.0, 5)
     with tempfile.TemporaryDirectory() as scratch:
-        runners = {rule: open_network(run.load_network(), example, Path(scratch) / rule, rule) for rule in RULES}
+        runners = open_under_criteria(run.load_network(), example, Path(scratch), RULES)
         calls: dict[str, Any] = {
             f"{rule} {k}": partial(runner.forced, exit=k)
             for rule, runner in runners.items()

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, open_plain, time_variants
-from benchmarks.experiments._runs import open_network
+from benchmarks.experiments._runs import open_under_criteria
 from benchmarks.papers.cascade_losses.equal_cost import compare_at_equal_macs, judge_within
 from benchmarks.papers.eenet.networks import THRESHOLD
 from benchmarks.papers.frame.estimates import Estimate, compare_samples
@@ -142,7 +142,7 @@ def measure_costs(run: Run, plain: Run, *, brief: bool) -> Costs:
     example = torch.zeros(1, *shape)
     seconds, repeats = (0.3, 1) if brief else (4.0, 5)
     with tempfile.TemporaryDirectory() as scratch:
-        runners = {c: open_network(run.load_network(), example, Path(scratch) / c, c) for c in CRITERIA}
+        runners = open_under_criteria(run.load_network(), example, Path(scratch), CRITERIA)
         export(plain.load_network(), example, Path(scratch) / "plain.onnx")
         variants: dict[str, Any] = {"plain": open_plain(runners["learned"], Path(scratch) / "plain.onnx")}
         for criterion, runner in runners.items():

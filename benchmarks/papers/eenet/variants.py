@@ -122,7 +122,7 @@ def list_cifar10_criteria_variants(request: Request, *, plain: bool) -> dict[str
 def _load(recipe: str, request: Request, preset: str | None = None) -> TrainingRecipe:
     """The recipe; in the short version two epochs of the digits that edgeexit ships."""
     loaded = load_recipe(recipe, preset=preset)
-    return replace(loaded.with_epochs(2), data="digits") if request.quick else loaded
+    return replace(loaded.with_epochs(2), data="digits", precision="float32") if request.quick else loaded
 
 
 def _keep_plain(recipe: TrainingRecipe) -> TrainingRecipe:

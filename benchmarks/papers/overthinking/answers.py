@@ -23,7 +23,7 @@ from edgeexit.training.metrics import RecordedExits
 CRITERION = "max_softmax"
 LOSS = "drop<=0.1"
 """What calibrated thresholds may lose, in points, on the samples that choose them."""
-TINY = {"steps": [1, 1, 1], "channels": 4, "growth": 4, "head": 16}
+TINY = {"steps": [1, 1, 1], "scales": 1, "channels": 4, "growth": 4, "head": 16}
 """The network of the short version."""
 
 REDUCED = (
@@ -36,7 +36,7 @@ REDUCED = (
 def load_small_recipe(request: Request, name: str, *more: str) -> TrainingRecipe:
     """A recipe's preset `quick` and others; in the short version a tiny network on the digits that edgeexit ships."""
     found = load_recipe(name, preset=",".join(("quick", *more)))
-    return replace(found.with_epochs(2), data="digits", options=TINY) if request.quick else found
+    return replace(found.with_epochs(2), data="digits", options=TINY, precision="float32") if request.quick else found
 
 
 def list_msdnet(request: Request) -> Mapping[str, Variant]:

@@ -199,7 +199,7 @@ def calibrate_here(run: Run, folder: Path, *, quick: bool) -> tuple[NetworkAnaly
     network, chosen, used = run.load_network(), run.load_part("calibration"), run.load_part("test")
     example = torch.zeros(1, *used.shape)
     model = edgeexit.export(network, example, folder / "model.onnx", criterion=CRITERION).path
-    bundle = edgeexit.compile(model, folder / "model.eexit", seconds=0.05 if quick else 2.0)
+    bundle = edgeexit.compile(model, folder / "model.eexit", seconds=0.0 if quick else 2.0)
     cuts = [len(stage.boundaries_out) for stage in bundle.manifest.stages[:-1]]
     target, seconds = ("drop<=100", 0.2) if quick else ("drop<=0.5", 6.0)
     with load_quietly(bundle.path) as runner:

@@ -117,7 +117,7 @@ def load_policy_recipe(request: Request, kind: str) -> TrainingRecipe:
     recipe = load_recipe("exit-policy", preset="quick,small")
     if kind == "light" or request.quick:
         recipe = replace(recipe, network="eenet8", options={"filters": 2 if request.quick else 4, "exits": False})
-    return recipe.with_epochs(1) if request.quick else recipe
+    return replace(recipe.with_epochs(1), precision="float32") if request.quick else recipe
 
 
 def train_policy(
