@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.brief_defaults import make_choices_brief
 
 
-@pytest.fixture(autouse=True)
-def brief_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundle of an adoption is compiled without timing of modes, its thresholds compared on few resamples."""
-    make_choices_brief(monkeypatch)
+@pytest.fixture(scope="module", autouse=True)
+def brief_choices() -> Iterator[None]:
+    """The thresholds of an adoption's bundle are compared on few resamples."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_choices_brief(patch)
+        yield

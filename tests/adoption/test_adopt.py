@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import edgeexit
-from edgeexit.adoption import AdoptionPlan, adopt_exits
+from edgeexit.adoption import AdoptionPlan, AdoptionResult, adopt_exits
 from edgeexit.data import ModelInfo, TrainingParts, load_data, open_training_parts
 from edgeexit.errors import InputError
 from edgeexit.runtime import CalibrationWarning
@@ -61,25 +61,33 @@ def train_classifier(parts: TrainingParts) -> nn.Module:
     return net.eval()
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> AdoptionPlan:
-    (tmp_path / "short.toml").write_text(SHORT)
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> AdoptionPlan:
+    preset = tmp_path_factory.mktemp("suite") / "short.toml"
+    preset.write_text(SHORT)
     return AdoptionPlan(
         target=edgeexit.calibration.parse_target("drop<=5"),
         after=("1", "3"),
         head="pool",
         training=make_head_recipe(epochs=2),
-        preset=str(tmp_path / "short.toml"),
+        preset=str(preset),
     )
 
 
+@pytest.fixture(scope="module")
+def adopted(
+    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, AdoptionResult]:
+    """The folder of an adoption, and its result."""
+    folder = tmp_path_factory.mktemp("adopted") / "run"
+    return folder, adopt_exits(classifier, parts, folder, plan)
+
+
 def test_exits_are_added_trained_and_measured_beside_the_network_without_them(
-    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
+    classifier: nn.Module, parts: TrainingParts, adopted: tuple[Path, AdoptionResult]
 ) -> None:
     """The result says which data were used for what; the bundle that is left runs, with the network's own answers at its end."""
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
-
-    result = adopt_exits(classifier, parts, tmp_path / "run", plan)
+    folder, result = adopted
 
     assert [e.place for e in result.exits] == ["1", "3"]
     assert {p.purpose for p in result.data} >= {
@@ -89,12 +97,11 @@ def test_exits_are_added_trained_and_measured_beside_the_network_without_them(
     }
     assert result.evaluation is not None
     assert result.plain_accuracy == result.evaluation.backbone_accuracy
-    assert json.loads((tmp_path / "run/adoption.json").read_text())["schema"] == "edgeexit.adoption/1"
-    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    assert json.loads((folder / "adoption.json").read_text())["schema"] == "edgeexit.adoption/1"
     x = parts.test.take(np.arange(1)).x  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # so few samples may leave the target undecided
-        runner = edgeexit.load(tmp_path / "run/network.eexit")
+        runner = edgeexit.load(folder / "network.eexit")
     with runner, torch.no_grad():
         got = runner.forced(x, exit=3).logits
     np.testing.assert_allclose(
@@ -102,11 +109,23 @@ def test_exits_are_added_trained_and_measured_beside_the_network_without_them(
     )
 
 
+def test_an_adoption_leaves_the_classifier_as_it_was(
+    classifier: nn.Module, parts: TrainingParts, adopted: tuple[Path, AdoptionResult]
+) -> None:
+    """Bit for bit: it has the weights of one trained in the same way that no exits were added to."""
+    assert adopted
+    untouched = train_classifier(parts).state_dict()
+    assert all(torch.equal(value, untouched[name]) for name, value in classifier.state_dict().items())
+
+
 def test_an_interrupted_adoption_goes_on_with_the_same_heads(
-    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
+    classifier: nn.Module,
+    parts: TrainingParts,
+    plan: AdoptionPlan,
+    adopted: tuple[Path, AdoptionResult],
+    tmp_path: Path,
 ) -> None:
     """Ctrl-C while heads train: what was trained is kept, and the weights get the same bits."""
-    adopt_exits(classifier, parts, tmp_path / "whole", plan)
     with pytest.raises(KeyboardInterrupt):
         adopt_exits(classifier, parts, tmp_path / "part", plan, progress=Stop(6))
     with pytest.raises(InputError, match="already holds a run"):
@@ -114,7 +133,7 @@ def test_an_interrupted_adoption_goes_on_with_the_same_heads(
 
     adopt_exits(classifier, parts, tmp_path / "part", plan, resume=True)
 
-    whole, part = (torch.load(tmp_path / name / "heads.pt", weights_only=True) for name in ("whole", "part"))
+    whole, part = (torch.load(run / "heads.pt", weights_only=True) for run in (adopted[0], tmp_path / "part"))
     assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 

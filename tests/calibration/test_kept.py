@@ -53,11 +53,11 @@ def test_a_writer_at_work_is_waited_for(calibrated_runner: Runner, measured: Mea
     def write() -> None:
         with store.lock_folder(path):
             held.set()
-            told.wait(30)
+            told.wait(600)
 
     writer = threading.Thread(target=write)
     writer.start()
-    held.wait(30)
+    held.wait(600)
 
     keep(
         calibrated_runner,

@@ -17,7 +17,7 @@ from tests.networks import chain
 
 def wait_for_files(folder: Path, known: set[str]) -> None:
     """Until a writer has put a new file into the folder."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         if folder.exists() and {p.name for p in folder.iterdir()} - known - {".lock"}:
             return
@@ -34,13 +34,13 @@ def test_ctrl_c_while_compiling_leaves_no_bundle_or_the_old_one(
     output = bundle_path if replaces else tmp_path / "new.eexit"
     before = {p.name: p.read_bytes() for p in bundle_path.iterdir()}
     other = chain(tmp_path / "other.onnx", exits=2)
-    words = ["compile", other, "-o", output, "--seconds", "30"]
+    words = ["compile", other, "-o", output, "--seconds", "300"]
     process = subprocess.Popen([sys.executable, "-m", "edgeexit", *map(str, words)], stderr=subprocess.PIPE, text=True)
 
     wait_for_files(output, set(before) if replaces else set())
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
 
     assert process.returncode == 130
     assert "Traceback" not in stderr
@@ -74,7 +74,7 @@ def test_ctrl_c_while_starting_is_one_line(after_s: float) -> None:
     process.stdout.readline()
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
 
     assert process.returncode == 130, stderr
     assert stderr == "interrupted; what was there before is unchanged\n"
@@ -102,7 +102,7 @@ with allow_interrupts():
 def test_a_signal_inside_a_finaliser_ends_the_command(number: signal.Signals, code: int) -> None:
     """Python prints and drops what is raised there, as in callbacks of the import system; the command would go on."""
     command = [sys.executable, "-c", _FINALISER, str(int(number))]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
     assert (code, "interrupted; what was there before is unchanged\n") == (ended.returncode, ended.stderr)
 
@@ -114,7 +114,7 @@ def test_ctrl_c_while_training_is_reported_once(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "edgeexit", *map(str, words)], stderr=subprocess.PIPE, text=True)
     wait_for_files(tmp_path / "run", {"recipe.json"})
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
 
     assert 130 == process.returncode
     assert 1 == stderr.count("interrupted")
@@ -135,8 +135,8 @@ def processes_of(session: int) -> list[int]:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """For at most a minute."""
-    end = time.monotonic() + 60
+    """For at most ten minutes: a busy machine may take one to start a process."""
+    end = time.monotonic() + 600
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -160,7 +160,7 @@ def test_a_command_that_is_ended_leaves_no_process_and_no_temporary_file(
         "-o",
         str(tmp_path / "m.eexit"),
         "--seconds",
-        "60",
+        "300",
     ]
     process = subprocess.Popen(
         words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
@@ -168,7 +168,7 @@ def test_a_command_that_is_ended_leaves_no_process_and_no_temporary_file(
     wait_until(lambda: len(processes_of(process.pid)) > 1)
     process.send_signal(number)
 
-    assert code == process.wait(timeout=60)
+    assert code == process.wait(timeout=600)
     wait_until(lambda: not processes_of(process.pid))
     if number == signal.SIGKILL:
         subprocess.run([*words[:3], "devices"], stdout=subprocess.DEVNULL, env=environment, check=True)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from edgeexit.cli.app import app
 from edgeexit.errors import TargetNotMet
 from edgeexit.training.recipe import TrainingRecipe, load_recipe
+from edgeexit.tuning import TuningResult, tune
 from tests.support.brief_defaults import make_choices_brief
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ _SHORTER = {
         "--budget 1s --precisions float32 --modes staged --threads 1 --criteria entropy --temperatures none --no-mixed"
     ),
 }
-"""What makes a command shorter, beside `make_choices_brief`; the bundle that all pages begin with is compiled with its modes timed."""
+"""What makes a command shorter, beside `tests.support.brief_defaults`; the bundle that all pages begin with has its modes timed."""
 
 
 def _shortened(command: list[str]) -> list[str]:
@@ -75,6 +76,10 @@ def _shortened(command: list[str]) -> list[str]:
 def _load_short_recipe(name: str, **options: Any) -> TrainingRecipe:
     """A recipe with two epochs of each phase; `edgeexit train` has one."""
     return load_recipe(name, **options).with_epochs(2)
+
+
+def _tune_briefly(*given: Any, seconds: float, **options: Any) -> TuningResult:
+    return tune(*given, seconds=min(seconds, 0.5), **options)
 
 
 def _run_command(command: list[str]) -> None:
@@ -105,7 +110,7 @@ def prepared(user_folder: Path) -> Path:
             _run_command(shlex.split(line))
     quick = (ROOT / "benchmarks/suites/quick.toml").read_text()
     (user_folder / "short.toml").write_text(
-        quick.replace("processes = 5", "processes = 2").replace("seconds = 1.0", "seconds = 0.1")
+        quick.replace("processes = 5", "processes = 1").replace("seconds = 1.0", "seconds = 0.1")
     )
     return user_folder
 
@@ -119,6 +124,8 @@ def test_every_code_block_of_a_page_runs(
     folder = Path(shutil.copytree(prepared, tmp_path / "user"))
     make_choices_brief(monkeypatch)
     monkeypatch.setattr("edgeexit.training.load_recipe", _load_short_recipe)
+    monkeypatch.setattr("edgeexit.tune", _tune_briefly)
+    monkeypatch.setattr("edgeexit.tuning.finalists.CONTENDERS", 2)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     for block in blocks(page):

@@ -53,7 +53,7 @@ class Server:
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "application/octet-stream") -> tuple[int, Any]:
         """Status and JSON of an answer; POST where there is a body."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=600)) as connection:
             connection.request("GET" if body is None else "POST", path, body, {"Content-Type": kind})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
@@ -126,14 +126,14 @@ def test_the_service_takes_a_calibration_that_became_active(answered: Answered, 
     never = {"schema": "edgeexit.calibration/1", "inner_thresholds": ["inf"], "settings": {"mode": "staged"}}
     bundle.write_calibration(Settings(mode="staged").key(find_device_key()), never)
 
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while server.ask("/health")[1]["thresholds"] != ["-inf"] and time.monotonic() < end:
         time.sleep(0.05)
     found = server.ask("/classify", answered.inputs[:100].tobytes())[1]["answers"]
     assert {2} == {row["exit"] for row in found}
 
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(60) in (0, -signal.SIGTERM)
+    assert server.process.wait(600) in (0, -signal.SIGTERM)
 
 
 def test_a_request_is_turned_away_while_every_clone_is_busy(answered: Answered) -> None:

@@ -29,6 +29,7 @@ from tests.fuzz.targets import TARGETS
 
 HANG_S = 180.0  # by the clock: a worker at low priority beside busy programs may take a minute to import what it needs
 _HANG_CPU_S = 60.0  # of CPU: what has had less, and could run, waits for a processor
+_MANY = 1_000_000_000
 _MEMORY = 8 << 30  # bytes of address space of a worker: what asks for more is refused, as on a small board
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     """Read the options; run one case, a worker or the whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1200.0)
+    parser.add_argument("--rounds", type=int, default=_MANY, help="at most so many cases of each target")
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")
     parser.add_argument("--target", action="append", choices=TARGETS, help="attack only this; repeatable")
     parser.add_argument("--case", help="run one case, TARGET:NUMBER, and show its traceback")
@@ -48,21 +50,22 @@ def main() -> None:
             seeds(Path(folder))
             TARGETS[target](random.Random(int(number)), Path(folder))
     elif arguments.worker:
-        work(arguments.seed, arguments.seconds, targets)
+        work(arguments.seed, arguments.seconds, arguments.rounds, targets)
     else:
-        _, findings = attack(arguments.seed, arguments.seconds, targets)
+        _, findings = attack(arguments.seed, arguments.seconds, targets, rounds=arguments.rounds)
         sys.exit(bool(findings))
 
 
-def work(first: int, seconds: float, targets: Sequence[str]) -> None:
+def work(first: int, seconds: float, rounds: int, targets: Sequence[str]) -> None:
     """Run cases from `first` on; one line before each and one for each finding."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seeds(folder)
-        number = first
-        while time.monotonic() < end:
+        for number in range(first, first + rounds):
+            if time.monotonic() >= end:
+                break
             for target in targets:
                 print(f"case {target}:{number}", flush=True)
                 try:
@@ -70,26 +73,28 @@ def work(first: int, seconds: float, targets: Sequence[str]) -> None:
                 except Exception:
                     last = traceback.format_exc().strip().splitlines()
                     print(f"finding {target}:{number} {' | '.join(last[-6:])}", flush=True)
-            number += 1
 
 
-def attack(first: int, seconds: float, targets: Sequence[str] = tuple(TARGETS)) -> tuple[Counter[str], list[str]]:
-    """Keep a worker running for `seconds`; how many cases of each target there were, and the findings."""
+def attack(
+    first: int, seconds: float, targets: Sequence[str] = tuple(TARGETS), *, rounds: int = _MANY
+) -> tuple[Counter[str], list[str]]:
+    """Keep a worker running for `seconds` or so many rounds; how many cases of each target there were, and the findings."""
     end = time.monotonic() + seconds
     findings: list[str] = []
     cases: Counter[str] = Counter()
     number = first
-    while (left := end - time.monotonic()) > 0:
-        number = _watch(number, left, targets, findings, cases) + 1
+    while (left_s := end - time.monotonic()) > 0 and number < first + rounds:
+        limits = ["--seconds", str(left_s), "--rounds", str(first + rounds - number)]
+        number = _watch(number, limits, targets, findings, cases) + 1
     print(f"{sum(cases.values())} cases ({', '.join(f'{n} {t}' for t, n in cases.items())}), {len(findings)} findings")
     for finding in findings:
         print(f"  {finding[:600]}\n    python -m tests.fuzz --case {finding.split()[0]}")
     return cases, findings
 
 
-def _watch(first: int, seconds: float, targets: Sequence[str], findings: list[str], cases: Counter[str]) -> int:
+def _watch(first: int, limits: Sequence[str], targets: Sequence[str], findings: list[str], cases: Counter[str]) -> int:
     """Run one worker until it ends; the number of its last case."""
-    command = [sys.executable, "-m", "tests.fuzz", "--worker", "--seed", str(first), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "tests.fuzz", "--worker", "--seed", str(first), *limits]
     command += [word for target in targets for word in ("--target", target)]
     case = f"start:{first}"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:

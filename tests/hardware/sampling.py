@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_GIVE_UP_S = 60.0
+_GIVE_UP_S = 600.0
 
 
 @pytest.fixture

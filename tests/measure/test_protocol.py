@@ -164,8 +164,8 @@ def test_an_interruption_of_the_caches_keeps_the_energy(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgeexit.measure.energy_and_cache.measure_runner_cache", stops)
-    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
-    assert "not part of preset tiny (--energy)" == kept.energy_reason
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="single")
+    assert "not part of preset single (--energy)" == kept.energy_reason
     assert (None, "interrupted") == (kept.cache, kept.cache_reason)
 
 
@@ -179,7 +179,7 @@ def test_a_breakdown_that_was_not_measured_is_null_with_its_reason(
         return {**run_process(*arguments, **options), "parts.reason": np.array("out of memory")}
 
     monkeypatch.setattr("edgeexit.measure.protocol.run_process", lacks)
-    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="single")
     assert (None, "out of memory") == (kept.latency.breakdown, kept.latency.breakdown_reason)
     assert "where the time goes was not measured: out of memory" in kept.notes
     assert kept.latency.mixture.n > 0
@@ -196,7 +196,7 @@ def test_a_fault_of_the_energy_pass_keeps_what_was_timed(
         raise HardwareMissing(msg)
 
     monkeypatch.setattr("edgeexit.measure.energy_and_cache.measure_runner_energy", fails)
-    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny", energy=True)
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="single", energy=True)
     assert (None, "the sampling process did not start") == (kept.energy, kept.energy_reason)
     assert kept.cache is not None
 
@@ -207,7 +207,7 @@ def test_without_labels_there_is_no_accuracy_but_agreement(
     """Agreement with the backbone needs no labels."""
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     runner = open_bundle(compiled, [-np.inf, -np.inf])
-    accuracy = edgeexit.bench(runner, samples, preset="tiny").accuracy
+    accuracy = edgeexit.bench(runner, samples, preset="single").accuracy
     assert accuracy.overall is None
     assert "the data has no labels" == accuracy.reason
     assert 1.0 == accuracy.agreement  # no entropy is at most -inf: the last exit answers
@@ -244,7 +244,7 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
     """Here because the processes are told other thresholds than the accuracy pass had."""
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     monkeypatch.setattr("edgeexit.measure.protocol.RunnerSpec.from_runner", _never_early)
-    changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="tiny")
+    changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="single")
     assert "invalid" == changed.validity.status
     assert "left at another exit" in changed.validity.reasons[0]
     assert "INVALID" == changed.latency.against_backbone.verdict

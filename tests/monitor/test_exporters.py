@@ -43,7 +43,7 @@ def scrape(*monitors: Monitor) -> list[Any]:
     parser = pytest.importorskip("prometheus_client.parser")
     server = prometheus.serve(*monitors, port=0)
     try:
-        with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as response:
+        with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=600) as response:
             return list(parser.text_string_to_metric_families(response.read().decode()))
     finally:
         server.close()

@@ -72,11 +72,11 @@ def test_waiting_for_another_thread_counts(bundle_path: Path, mode: str) -> None
 
     def hold(_what: str, _done: int, _total: int) -> None:
         busy.set()
-        free.wait(60)
+        free.wait(600)
 
     other = threading.Thread(target=lambda: runner.replay(images(1), hold))
     other.start()
-    assert busy.wait(60)
+    assert busy.wait(600)
     threading.Timer(0.2, free.set).start()
     p = runner(images(1), deadline_s=0.1)
     other.join()

@@ -19,33 +19,33 @@ from edgeexit.calibration.solver import cross_validation
 from edgeexit.cascades import costs
 from edgeexit.compiler import compilation, mode_timing
 
-CALIBRATE_S, COMPILE_S, COSTS_S = 0.4, 0.2, 0.1
+CALIBRATE_S, COMPILE_S, COSTS_S = 0.4, 0.0, 0.1
 CURVE_POINTS = 8
 
 
 def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
-    """In this process: seconds of calibrating (6 for users), compiling (2), timing a cascade (2); points of a curve (40); fsync."""
+    """In this process: seconds of calibrating (6 for users), timing a cascade (2); points of a curve (40); no fsync.
+
+    A compile times no mode (2 seconds for users), but where a test asks for it: the processes that do so take longer to start than a small
+    network takes to compile.
+    """
     patch.setattr(os, "fsync", lambda handle: None)
     patch.setattr(procedure, "SECONDS", CALIBRATE_S)
     patch.setattr(mode_timing, "SECONDS", COMPILE_S)
     patch.setattr(costs, "_SECONDS", COSTS_S)
-    _change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
-    _change_default(patch, compilation.compile_model, "seconds", COMPILE_S)
-    _change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)
+    change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
+    change_default(patch, compilation.compile_model, "seconds", COMPILE_S)
+    change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)
 
 
 def make_choices_brief(patch: pytest.MonkeyPatch) -> None:
-    """For tests that compile and calibrate on the way to something else: modes are not timed, policies compared on few resamples.
-
-    Processes that time modes take longer to start than a small network takes to compile; the comparison of policies takes seconds.
-    """
-    patch.setattr(mode_timing, "SECONDS", 0.0)
+    """For tests that calibrate on the way to something else: policies are compared on few resamples, as that takes seconds."""
     patch.setattr(cross_validation, "FOLDS", 2)
     patch.setattr(cross_validation, "BOOTSTRAPS", 2)
-    _change_default(patch, compilation.compile_model, "seconds", 0.0)
 
 
-def _change_default(patch: pytest.MonkeyPatch, function: Callable[..., Any], name: str, value: float) -> None:
+def change_default(patch: pytest.MonkeyPatch, function: Callable[..., Any], name: str, value: float) -> None:
+    """Another default of a parameter that is given by name only, wherever the function was imported to."""
     defaults = cast("FunctionType", function).__kwdefaults__
     assert defaults is not None
     patch.setitem(defaults, name, value)

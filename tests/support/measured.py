@@ -32,9 +32,10 @@ cache = false
 
 @pytest.fixture(scope="session")
 def suites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one suite, `tiny`."""
+    """A folder with two suites: `tiny`, and `single` for what several processes would show no better than one."""
     folder = tmp_path_factory.mktemp("suites")
     (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+    (folder / "single.toml").write_text(TINY.replace("processes = 2", "processes = 1"), encoding="utf-8")
     return folder
 
 

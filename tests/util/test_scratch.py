@@ -43,7 +43,7 @@ def holder(place: Path) -> subprocess.Popen[str]:
 def end(process: subprocess.Popen[str], number: int) -> int:
     """Send it a signal; how it ended."""
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     return process.returncode
 
 

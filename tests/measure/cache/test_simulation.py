@@ -1,4 +1,4 @@
-"""Caches simulated by valgrind, one mode each: a simulation takes seconds."""
+"""Caches simulated by valgrind, in two processes for all rules: Python takes seconds to start in it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,91 @@ import errno
 import json
 import platform
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeexit.hardware import find_profile
 from edgeexit.measure.cache.measurement import measure_runner_cache
-from edgeexit.measure.cache.simulation import Region, build_simulated_geometry, simulate
-from edgeexit.measure.cache.sweep import sweep_cache
+from edgeexit.measure.cache.report import MIX, CacheReport, CallCache
+from edgeexit.measure.cache.simulation import Region, simulate
+from edgeexit.measure.cache.sweep import CacheSweep, sweep_cache
 from edgeexit.runtime import Runner
 from tests.measure.cache.test_cache import ORIN_NANO, refusing
 from tests.networks import SIDE
+from tests.support.measured import open_bundle
 
 pytestmark = pytest.mark.skipif(
     shutil.which("valgrind") is None or platform.machine() != "x86_64", reason="needs valgrind on x86-64"
 )
 
 
-@pytest.fixture
-def samples() -> list[np.ndarray]:
-    inputs = np.random.default_rng(0).standard_normal((6, 3, SIDE, SIDE)).astype(np.float32)
-    return [inputs[i : i + 1] for i in range(len(inputs))]
+@dataclass(frozen=True)
+class Simulated:
+    """What two processes counted.
+
+    Attributes:
+        report: of the first: every exit, the mixture and the backbone.
+        again: of the second: twice leaving at exit 1 (`first` and `second`), and of the report's calls some, by name.
+        sweep: of the second as well.
+        kept: whether the runner's thresholds were afterwards what they had been.
+    """
+
+    report: CacheReport
+    again: dict[str, CallCache]
+    sweep: CacheSweep
+    kept: bool
 
 
-@pytest.mark.parametrize("runner", ["staged"], indirect=True)
-def test_simulation_repeats_and_deeper_exits_miss_more(runner: Runner, samples: list[np.ndarray]) -> None:
-    """Instructions of two runs agree within 0.5 %, misses within 3 % (addresses differ between runs); deeper exits execute more."""
-    first, second = (
-        measure_runner_cache(runner, samples, device=ORIN_NANO, opener=refusing(errno.ENOENT)).simulated
-        for _ in range(2)
-    )
-
-    assert first is not None
-    assert second is not None
-    for name in ("exit 1", "exit 3", "mix", "backbone"):
-        assert first.find_call(name).instructions == pytest.approx(second.find_call(name).instructions, rel=0.005)
-        assert first.find_call(name).level("L1D").misses == pytest.approx(
-            second.find_call(name).level("L1D").misses, rel=0.03, abs=2
+@pytest.fixture(scope="module")
+def simulated(compiled: Path) -> Simulated:
+    """The bundle with thresholds that let some samples leave at each exit, in the fused mode, on inputs of which none comes twice."""
+    inputs = list(np.random.default_rng(0).standard_normal((60, 1, 3, SIDE, SIDE)).astype(np.float32))
+    again: dict[str, CallCache] = {}
+    with open_bundle(compiled, [1.197, 1.18]) as runner, pytest.MonkeyPatch.context() as patch:
+        before = runner.inner_thresholds
+        more = (
+            *(Region(name, "forced", 1) for name in ("first", "second")),
+            Region("exit 3", "forced", 3),
+            Region(MIX, "mix", inner_thresholds=before),
+            Region("backbone", "backbone"),
         )
-    assert (
-        (first.find_call("exit 1").instructions or 0)
-        < (first.find_call("exit 2").instructions or 0)
-        < (first.find_call("exit 3").instructions or 0)
-    )
-    assert "simulated" == first.source
-    assert ORIN_NANO == first.device
-    assert "simulated, not measured" in first.validity.reasons
+
+        def simulate_more(
+            runner: Runner, inputs: Any, regions: Sequence[Region], *others: Any
+        ) -> tuple[CallCache, ...]:
+            counted = simulate(runner, inputs, [*more, *regions], *others)
+            again.update((call.name, call) for call in counted[: len(more)])
+            return counted[len(more) :]
+
+        report = measure_runner_cache(runner, inputs, device=ORIN_NANO, opener=refusing(errno.ENOENT)).simulated
+        patch.setattr("edgeexit.measure.cache.sweep.simulate", simulate_more)
+        sweep = sweep_cache(runner, inputs, points=4, device=ORIN_NANO)
+        assert report is not None
+        return Simulated(report, again, sweep, before == runner.inner_thresholds)
 
 
-@pytest.mark.parametrize("runner", ["fused"], indirect=True)
-def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.ndarray]) -> None:
+def test_simulation_repeats_and_deeper_exits_miss_more(simulated: Simulated) -> None:
+    """Instructions of two runs agree within 0.5 %, misses within 3 % (addresses differ between runs); deeper exits execute more."""
+    report, again = simulated.report, simulated.again
+    for name, repeated in {"exit 1": again["second"], **{n: again[n] for n in ("exit 3", MIX, "backbone")}}.items():
+        call = report.find_call(name)
+        assert call.instructions == pytest.approx(repeated.instructions, rel=0.005)
+        assert call.level("L1D").misses == pytest.approx(repeated.level("L1D").misses, rel=0.03, abs=2)
+    executed = [report.find_call(f"exit {k}").instructions or 0 for k in (1, 2, 3)]
+    assert sorted({*executed}) == executed
+    assert "simulated" == report.source
+    assert ORIN_NANO == report.device
+    assert "simulated, not measured" in report.validity.reasons
+
+
+def test_misses_fall_as_the_threshold_loosens(simulated: Simulated) -> None:
     """Figure 6 of BranchyNet: from no early leaver to all, misses per inference fall, to within the repeatability of 3 %."""
-    before = runner.inner_thresholds
-    sweep = sweep_cache(runner, samples, points=4, device=ORIN_NANO)
+    sweep = simulated.sweep
     misses = [point.cache.level("L1D").misses for point in sweep.points if point.cache]
 
     assert "simulated" == sweep.source
@@ -67,16 +98,12 @@ def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.n
     assert all(later <= earlier * 1.03 + 2 for earlier, later in pairwise(misses))
     assert 1.0 == sweep.points[-1].shares[0]
     assert 1.0 == sweep.points[0].shares[-1]
-    assert before == runner.inner_thresholds
+    assert simulated.kept
     assert json.loads(json.dumps(sweep.to_document(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
 
 
-@pytest.mark.parametrize("runner", ["fused"], indirect=True)
-def test_the_first_region_finds_the_inputs_in_the_cache_as_the_next_does(runner: Runner) -> None:
+def test_the_first_region_finds_the_inputs_in_the_cache_as_the_next_does(simulated: Simulated) -> None:
     """An input is read once before anything is counted; reading one costs 12 lines, which the strictest threshold alone would pay."""
-    inputs = list(np.random.default_rng(0).standard_normal((60, 1, 3, SIDE, SIDE)).astype(np.float32))
-    twice = [Region("first", "forced", 1), Region("second", "forced", 1)]
+    first, second = (simulated.again[name].level("LL").misses for name in ("first", "second"))
 
-    first, second = simulate(runner, inputs, twice, build_simulated_geometry(find_profile(ORIN_NANO).cache))
-
-    assert first.level("LL").misses == pytest.approx(second.level("LL").misses, abs=3)
+    assert first == pytest.approx(second, abs=3)
