@@ -64,7 +64,7 @@ def test_bench_writes_what_it_prints(
         "--data",
         str(tmp_path / "data.npz"),
         "--preset",
-        "tiny",
+        "single",
         "--json",
         "-o",
         str(out),
