@@ -13,8 +13,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _CHUNK = 1 << 16
+_TURNS_S = 0.01
+"""Seconds in which the loop makes a few turns."""
+
+_Way: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class LinkProxy:
         self.server_port, self.port, self.bytes_up = server_port, 0, 0
         self._link, self._random = link, random.Random(link.seed)
         self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())  # epoll wakes up in whole milliseconds
+        self._never = asyncio.Event()  # held here: tasks that wait for an event of their own are collected as garbage
 
     async def start(self) -> asyncio.Server:
         """Begin to listen."""
@@ -55,21 +61,19 @@ class LinkProxy:
         return server
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self.server_port)
-        except OSError:
-            writer.close()
-            return
-        ways = [
-            self._loop.create_task(self._carry(reader, back, up=True)),
-            self._loop.create_task(self._carry(there, writer)),
-        ]
-        with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.closing(back):
+                await self._carry_both_ways((reader, back), (there, writer))
+
+    async def _carry_both_ways(self, up: _Way, down: _Way) -> None:
+        """Until one of them has ended."""
+        ways = [self._loop.create_task(self._carry(*up, up=True)), self._loop.create_task(self._carry(*down))]
+        try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        back.close()
-        writer.close()
+        finally:
+            for way in ways:
+                way.cancel()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool = False) -> None:
         """Carry one direction of a connection; returns when it is closed or lost."""
@@ -81,7 +85,7 @@ class LinkProxy:
                 if up and self._random.random() < self._link.loss:
                     if self._random.random() < 0.5:
                         return
-                    await asyncio.Event().wait()  # stands still until the client gives up
+                    await self._never.wait()  # stands still until the end
                 self.bytes_up += len(data) if up else 0
                 free_s = max(self._loop.time(), free_s) + len(data) / self._link.bytes_per_s
                 on_the_way.put_nowait((free_s + self._link.round_trip_s / 2, data))
@@ -103,12 +107,14 @@ class LinkProxy:
         server = self._loop.run_until_complete(self.start())
         begun.set()
         self._loop.run_forever()
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # connections that are cut off now are no news
+        self._loop.run_until_complete(asyncio.sleep(_TURNS_S))  # sockets just accepted get transports, which close them
         server.close()
         while tasks := asyncio.all_tasks(self._loop):
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.wait(tasks))
-        self._loop.run_until_complete(asyncio.sleep(0))  # transports close their sockets in the next turn
+        self._loop.run_until_complete(asyncio.sleep(_TURNS_S))  # transports close their sockets in later turns
         self._loop.close()
 
     def stop(self) -> None:

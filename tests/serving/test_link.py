@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import perf_counter
 
 import pytest
@@ -61,3 +63,16 @@ def test_a_lost_connection_never_answers(echo: int) -> None:
             client.sendall(b"x")
             with suppress(TimeoutError, ConnectionError):
                 assert b"" == client.recv(1)
+
+
+def test_whatever_happens_to_connections_nothing_is_logged(echo: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Connections that stand still stay so, whatever the garbage collector does; at the end all are cut off, also those just made."""
+    with caplog.at_level(logging.WARNING, "asyncio"), ExitStack() as opened:
+        for seed in range(4):
+            with open_link(Link(0.001, loss=0.5, seed=seed), echo) as proxy:
+                for _ in range(20):
+                    client = opened.enter_context(socket.create_connection(("127.0.0.1", proxy.port)))
+                    client.sendall(b"x")
+                gc.collect()
+
+    assert [] == [record.getMessage() for record in caplog.records if record.name == "asyncio"]
