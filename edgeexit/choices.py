@@ -1,4 +1,4 @@
-"""Options that users choose by name: backends, modes and precisions, one table each, from which the command line makes its choices.
+"""Options that users choose by name: backends, modes, precisions, servers, one table each, from which the command line makes its choices.
 
 It imports nothing but the standard library, so that the command line and the device profiles can read it without loading a runtime.
 Criteria are in `criteria/` and fallbacks in `fallbacks.py`.
@@ -69,6 +69,15 @@ MODES = ("staged", "fused")
 
 PRECISIONS = ("float32", "float16", "int8")
 """Precisions of the engines."""
+
+SERVERS = ("triton", "kserve")
+"""The servers that a bundle can be exported for."""
+
+STAGE_RUNTIMES = ("onnxruntime", "tensorrt", "python")
+"""What runs a stage in Triton: its ONNX Runtime backend, a TensorRT plan that is built there, or onnxruntime in its Python backend."""
+
+SERVER_DEVICES = ("cpu", "gpu")
+"""What a server may run models on."""
 
 
 def make_choices(name: str, values: Iterable[str]) -> type[Enum]:

@@ -14,6 +14,9 @@ from pathlib import Path
 import typer
 
 from edgeexit.choices import AUTO, BackendName, Mode, Precision, make_choices
+from edgeexit.choices import SERVER_DEVICES as SERVED_ON
+from edgeexit.choices import SERVERS as SERVED_BY
+from edgeexit.choices import STAGE_RUNTIMES as STAGES_RUN_BY
 from edgeexit.cli import commands
 from edgeexit.errors import did_you_mean
 
@@ -163,24 +166,6 @@ def _make_named_sets() -> type[Enum]:
     return make_choices("NamedSet", (f"{name}:{part}" for name in SETS for part in PARTS))
 
 
-def _make_servers() -> type[Enum]:
-    from edgeexit.serving import SERVERS
-
-    return make_choices("ServerName", SERVERS)
-
-
-def _make_server_devices() -> type[Enum]:
-    from edgeexit.serving import DEVICES as SERVED_ON
-
-    return make_choices("ServerDevice", SERVED_ON)
-
-
-def _make_stage_runtimes() -> type[Enum]:
-    from edgeexit.serving import STAGE_RUNTIMES
-
-    return make_choices("StageRuntime", STAGE_RUNTIMES)
-
-
 def _make_failing_verdicts() -> type[Enum]:
     return make_choices("FailingVerdict", FAILING_VERDICTS)
 
@@ -205,8 +190,8 @@ NETWORKS = Choices("network", "networks", _make_networks, other="code of your ow
 DEVICES = Choices("device profile", "profiles", _make_devices)
 ARRIVALS = Choices("kind of arrivals", "kinds", _make_arrivals)
 NAMED_SETS = Choices("data set", "data sets", _make_named_sets, other="a file or folder", listed=False)
-SERVERS = Choices("server", "servers", _make_servers)
-SERVER_DEVICES = Choices("device", "devices", _make_server_devices)
-STAGE_RUNTIMES = Choices("stage backend", "stage backends", _make_stage_runtimes)
+SERVERS = Choices("server", "servers", lambda: make_choices("ServerName", SERVED_BY))
+SERVER_DEVICES = Choices("device", "devices", lambda: make_choices("ServerDevice", SERVED_ON))
+STAGE_RUNTIMES = Choices("stage backend", "stage backends", lambda: make_choices("StageRuntime", STAGES_RUN_BY))
 FAIL_ON = Choices("verdict to fail on", "verdicts", _make_failing_verdicts)
 COMMANDS = Choices("command", "commands", _make_commands, other="a sub-command", listed=False)

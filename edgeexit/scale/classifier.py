@@ -39,7 +39,10 @@ class BatchClassifier:
         With Ray, two processes:
 
         dataset.map_batches(
-            Classifier, fn_constructor_kwargs={"bundle": "lenet.eexit", "column": "image"}, concurrency=2, batch_size=256
+            Classifier,
+            fn_constructor_kwargs={"bundle": "lenet.eexit", "column": "image"},
+            compute=ray.data.ActorPoolStrategy(size=2),
+            batch_size=256,
         )
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def write_shards_with_ray(
         folder: where to write; must have no shards yet.
         column: the column with the inputs.
         labels: the column with the true classes; None where there are none.
-        workers: how many run at once.
+        workers: how many run at once. Where Ray has no more CPUs than that, each takes a part of one, so that one is left to read the data.
         rows: samples per shard.
         batch_size: samples that a worker gets at once.
         settings: of `edgeexit.load`.
@@ -89,8 +89,25 @@ def write_shards_with_ray(
     """
     shards = _begin(bundle, folder, workers, rows)
     made = {"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings}
-    answered = dataset.map_batches(Replayer, fn_constructor_kwargs=made, concurrency=workers, batch_size=batch_size)
+    answered = _map(dataset, Replayer, made, workers, batch_size)
     return shards.write(answered, dataset.count(), rows, settings)
+
+
+def _map(dataset: Any, worker: type[Any], made: dict[str, Any], workers: int, batch_size: int) -> Any:
+    """The data set with the answers of a fixed number of workers, each made with these arguments."""
+    ray = import_ray()
+    return dataset.map_batches(
+        worker,
+        fn_constructor_kwargs=made,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=_share_cpus(ray.cluster_resources().get("CPU", 0.0), workers),
+        batch_size=batch_size,
+    )
+
+
+def _share_cpus(cpus: float, workers: int) -> float:
+    """CPUs that each worker takes: with all of them taken, tasks that read the data would wait for ever."""
+    return 1.0 if not cpus or cpus > workers else int(1e4 * max(0.0, cpus - 1) / workers) / 1e4
 
 
 @dataclass(frozen=True)
@@ -191,20 +208,12 @@ def replay_data_with_ray(
     reader = find_reader(data)
     source = None if reader else open_data(data, info, strict=True)
     shards = _begin(bundle, folder, workers, rows)
+    worker: type[Any] = Replayer if source is None else PlaceReplayer
+    columns = {"column": column, "labels": labels}
+    own = columns if source is None else {"data": data, "root": str(Path.cwd()), "info": info}
     with _running(ray):
-        if source is None:
-            made = {"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings}
-            dataset, worker = getattr(ray.data, reader)(data), cast("type[Any]", Replayer)
-        else:
-            made = {
-                "bundle": str(Path(bundle).resolve()),
-                "data": data,
-                "root": str(Path.cwd()),
-                "info": info,
-                **settings,
-            }
-            dataset, worker = ray.data.range(source.count), PlaceReplayer
-        answered = dataset.map_batches(worker, fn_constructor_kwargs=made, concurrency=workers, batch_size=_BATCH)
+        dataset = getattr(ray.data, reader)(data) if source is None else ray.data.range(source.count)
+        answered = _map(dataset, worker, {"bundle": str(Path(bundle).resolve()), **own, **settings}, workers, _BATCH)
         return shards.write(answered, dataset.count(), rows, settings)
 
 

@@ -6,11 +6,8 @@
 What runs in the server lies in `models/`, is copied as it is and needs no edgeexit there.
 """
 
+from edgeexit.choices import SERVERS as SERVERS
+from edgeexit.choices import STAGE_RUNTIMES as STAGE_RUNTIMES
 from edgeexit.serving.kserve import export_kserve as export_kserve
-from edgeexit.serving.model_config import DEVICES as DEVICES
 from edgeexit.serving.model_config import Scheduling as Scheduling
-from edgeexit.serving.triton import STAGE_RUNTIMES as STAGE_RUNTIMES
 from edgeexit.serving.triton import export_triton as export_triton
-
-SERVERS = ("triton", "kserve")
-"""The servers that a bundle can be exported for."""

@@ -23,10 +23,6 @@ class Symbol(str):
     __slots__ = ()
 
 
-DEVICES = ("cpu", "gpu")
-"""What a server may run models on."""
-
-
 @dataclass(frozen=True)
 class Scheduling:
     """How a server runs the models.
@@ -35,7 +31,7 @@ class Scheduling:
         max_batch: largest batch that it makes of waiting requests, where the network's batch is dynamic.
         max_delay_us: longest time that a request waits for others, in microseconds.
         instances: copies of each model, which run at the same time.
-        device: `cpu` or `gpu`.
+        device: one of `edgeexit.choices.SERVER_DEVICES`.
         threads: worker threads of each copy, on CPU.
     """
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeexit.bundle import StageEntry
-from edgeexit.choices import check_choice
+from edgeexit.choices import STAGE_RUNTIMES, check_choice
 from edgeexit.graph.fuse import make_threshold_name
 from edgeexit.graph.model import BATCH, TensorSpec
 from edgeexit.graph.onnx_files import load_binary
@@ -29,9 +29,6 @@ from edgeexit.serving.repository import ServedModel, copy_python_model, write_on
 from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_path
 from edgeexit.util.atomic import write_text
-
-STAGE_RUNTIMES = ("onnxruntime", "tensorrt", "python")
-"""What runs a stage in the server: its ONNX Runtime backend, a TensorRT plan that is built there, or onnxruntime in its Python backend."""
 
 PLAN_SCRIPT = "build-plans.sh"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -60,6 +62,21 @@ def test_the_short_option_and_the_word_help_show_the_same(words: tuple[str, ...]
 
     assert 1 == len(told)
     assert "Usage: edgeexit" in told.pop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["serve", "serve-export", "replay"])
+def test_the_help_of_what_serves_loads_no_model_format_and_no_server(command: str) -> None:
+    """A process of its own: names of servers and of what runs stages are known without them."""
+    program = f"import runpy, sys; sys.argv = ['edgeexit', '{command}', '--help']; runpy.run_module('edgeexit', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+
+    assert f"edgeexit {command}" in done.stdout
+    assert "typer" in loaded
+    assert set() == loaded & {"onnx", "onnxruntime", "google", "uvicorn", "starlette", "ray", "tritonclient"}
 
 
 def test_the_version_can_be_asked_for_in_three_ways() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
 import os
 import shutil
@@ -19,6 +20,10 @@ _WITHOUT_EXAMPLE = {"HardwareMissing", "InternalError", "MissingExtra"}
 """Errors that only a machine without a device, or a fault in edgeexit, can show."""
 
 _NEEDS_TORCH = {"ExitPlace", "add_exits", "cascade", "export", "list_exit_places", "mark_exit"}
+
+_EDGEEXIT = Path(edgeexit.__file__).parent
+_ROOMS = ("runtime/remote", "scale", "serving")
+"""Rooms whose public names are not in `edgeexit.__all__`; those of others have their examples run in their own folders of tests."""
 
 SHORT = """
 description = "For the examples: as short as can be."
@@ -76,3 +81,24 @@ def test_the_example_of_a_public_name_prints_what_it_says(name: str) -> None:
     report: list[str] = []
     failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
     assert not failed, "".join(report)
+
+
+def list_modules_with_examples() -> list[str]:
+    """Modules of `_ROOMS` in which a docstring shows something."""
+    paths = (path for room in _ROOMS for path in (_EDGEEXIT / room).rglob("*.py"))
+    shown = (path for path in paths if ">>> " in path.read_text(encoding="utf-8"))
+    return sorted(".".join(path.relative_to(_EDGEEXIT.parent).with_suffix("").parts) for path in shown)
+
+
+@pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize("module", list_modules_with_examples())
+def test_the_examples_of_a_module_print_what_they_say(module: str) -> None:
+    """What serves, asks other machines and reads large data, which is imported from its own room."""
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module)):
+        runner.run(test, out=report.append)
+
+    assert runner.tries
+    assert not runner.failures, "".join(report)

@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import runpy
 import subprocess
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks import common
 from edgeexit.errors import InputError
-from tests.support.brief_defaults import change_default
+from tests.support.benchmark_scripts import ROOT, run_benchmark
 
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-_TRACE = 256
-"""Inputs of a trace, each of which every variant answers before it is timed; 4,096 for users."""
 _SHORT = ("--case", "lenet-digits", "--thresholds", "0.5", "--seconds", "0.1", "--repeats", "2")
-
-
-def _run(name: str, output: Path, *options: str) -> dict[str, Any]:
-    """What a script records: the command itself, in this process, which has imported already what most of them need."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        change_default(patch, common.time_variants, "trace", _TRACE)
-        patch.chdir(_ROOT)
-        patch.setattr(sys, "argv", ["benchmarks", name, *options, "--output", str(output)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("benchmarks", run_name="__main__")
-    assert not ended.value.code
-    return dict(json.loads(output.read_text(encoding="utf-8")))
 
 
 def test_the_scripts_are_listed() -> None:
     """With what each is for."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks"], cwd=_ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "benchmarks"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("side_by_side", "exit_tax", "same_answers", "sensitivity", "coverage"))
 
 
 def test_the_answers_are_the_same(tmp_path: Path) -> None:
     """Staged, fused and original, on every sample of the shipped test slice."""
-    found = _run("same_answers", tmp_path / "a.json", *_SHORT)
+    found = run_benchmark("same_answers", tmp_path / "a.json", *_SHORT)
     assert "edgeexit.benchmark.same_answers/1" == found["schema"]
     assert all(mode["same_answers"] for mode in found["modes"].values())
 
 
 def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
     """Each beside a model of its own."""
-    found = _run("exit_tax", tmp_path / "a.json", *_SHORT)
+    found = run_benchmark("exit_tax", tmp_path / "a.json", *_SHORT)
     assert {(k, mode) for k in (1, 2) for mode in ("fused", "staged")} == {
         (e["exit"], e["mode"]) for e in found["exits"]
     }
@@ -61,14 +39,14 @@ def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
 
 def test_the_harness_is_asked_what_it_can_tell_apart(tmp_path: Path) -> None:
     """As often as wished."""
-    found = _run("sensitivity", tmp_path / "a.json", *_SHORT, "--rounds", "1", "--bench-rounds", "0")
+    found = run_benchmark("sensitivity", tmp_path / "a.json", *_SHORT, "--rounds", "1", "--bench-rounds", "0")
     assert {"the same", "slowed by 5 %", "the same, by edgeexit bench --against"} == found["verdicts"].keys()
     assert {"the same", "slowed by 5 %"} == found["as_wanted"].keys()
 
 
 def test_intervals_are_held_against_simulated_truth(tmp_path: Path) -> None:
     """Each claim by itself; two hundred runs are enough to see a gross fault."""
-    found = _run("coverage", tmp_path / "a.json", "--runs", "200")
+    found = run_benchmark("coverage", tmp_path / "a.json", "--runs", "200")
     assert 8 == len(found["claims"])
     assert all(claim["accepted"] for claim in found["claims"]), found["claims"]
 
@@ -79,7 +57,7 @@ def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> N
     from torch._dynamo import config
 
     with config.patch(disable=True):  # torch.compile runs no C++ compiler
-        found = _run("side_by_side", tmp_path / "a.json", *_SHORT)
+        found = run_benchmark("side_by_side", tmp_path / "a.json", *_SHORT)
     early = [variant["agreement"] for variant in found["lanes"].values() if variant["agreement"]["exit"] is not None]
     assert len(early) >= 4
     assert all(agreement["label"] >= 0.995 and agreement["exit"] >= 0.995 for agreement in early)
@@ -89,7 +67,7 @@ def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> N
 def test_an_unknown_case_is_one_message(tmp_path: Path) -> None:
     """With the cases there are."""
     command = [sys.executable, "-m", "benchmarks", "same_answers", "--case", "nothing"]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "no benchmark case named 'nothing'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -132,7 +110,7 @@ def test_an_unknown_fact_of_a_case_is_one_message(tmp_path: Path, monkeypatch: p
 
 def test_precisions_are_timed_and_judged_beside_the_first(tmp_path: Path) -> None:
     """Every exit of each; the first beside itself is exactly alike."""
-    found = _run("precisions", tmp_path / "a.json", *_SHORT, "--precisions", "float32,int8")["precisions"]
+    found = run_benchmark("precisions", tmp_path / "a.json", *_SHORT, "--precisions", "float32,int8")["precisions"]
     assert [1.0, 1.0] == [e["ratio"] for e in found["float32"]["exits"]]
     assert [0.0, 0.0] == [e["change"]["mean"] for e in found["float32"]["exits"]]
     assert all(e["ratio"] > 0 and e["accuracy"] > 0.9 for e in found["int8"]["exits"])

@@ -29,13 +29,13 @@ ONCE = "EDGEEXIT_TEST_KILLED"
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A local Ray; the file that is there once a worker was killed."""
+    """A local Ray with as many CPUs as a test has workers; the file that is there once a worker was killed."""
     once = tmp_path_factory.mktemp("ray") / "killed"
     root = str(Path(__file__).parents[2])
     variables = {ONCE: str(once), "PYTHONPATH": root}
     for attempt in range(5):  # Ray waits for 30 s until its own processes answer, which a busy machine may not hold
         try:
-            ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
             break
         except Exception:  # an Exception and nothing narrower is what Ray raises then
             ray.shutdown()
@@ -89,7 +89,8 @@ def test_ray_data_maps_batches_through_the_classifier(compiled: Path, tmp_path: 
     mapped = ray.data.read_parquet(str(tmp_path / "data")).map_batches(
         Classifier,
         fn_constructor_kwargs={"bundle": str(compiled), "thresholds": thresholds},
-        concurrency=2,
+        compute=ray.data.ActorPoolStrategy(size=2),
+        num_cpus=0.5,
         batch_size=16,
     )
     rows = mapped.take_all()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.serving._triton import TritonServer, run_triton
 from edgeexit import RemoteLimits
 from edgeexit.runtime import Runner, load_quietly
 from edgeexit.runtime.remote.runner import RemoteRunner
 from edgeexit.serving import export_triton
 from tests.networks import images
-from tests.support.triton_server import TritonServer, run_triton
+from tests.support.benchmark_scripts import run_benchmark
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton, which has the server, is not installed: make test-serving")
 
@@ -110,3 +111,17 @@ def test_a_wrong_shape_is_refused_by_the_server(client: Any) -> None:
 
     with pytest.raises(InferenceServerException, match="unexpected shape"):
         ask(client, "chain-staged", x=np.zeros((1, 3, 9, 9), np.float32))
+
+
+def test_the_benchmark_finds_the_same_answers_whichever_way_it_asks(tmp_path: Path) -> None:
+    """`python -m benchmarks triton` on the shipped network: rows for one sample and for 32 at once, each with all answers compared."""
+    short = ("--case", "lenet-digits", "--thresholds", "0.3", "--seconds", "0.05", "--repeats", "2", "--samples", "64")
+    found = run_benchmark("triton", tmp_path / "a.json", *short)
+    rows = [row for rows in found["rows"].values() for row in rows]
+
+    assert {(1, "Triton, fused"), (32, "Triton, staged"), (32, "last stage in edgeexit serve, HTTP")} <= {
+        (row["batch"], row["way"]) for row in rows
+    }
+    assert {(64, 64, 64)} == {(row["compared"], row["same_exit"], row["same_label"]) for row in rows}
+    assert all(0 < rate < 1 for rate in found["exit_rates"])
+    assert all(row["ci95"] and row["p50_s"] > 0 for row in rows)

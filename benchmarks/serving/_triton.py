@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeexit.errors import InputError
+
 STARTED_WITHIN_S = 120
 
 
@@ -24,6 +26,22 @@ class TritonServer:
     client: Any
     models_url: str
     grpc_url: str
+
+
+def refuse_missing_server() -> None:
+    """Do nothing where the server is installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        import pytriton as _  # noqa: F401 - whether it is there
+    except ImportError as error:
+        msg = (
+            "nvidia-pytriton, which has the server, is not installed: make .venv-serving/.made,"
+            " then run .venv-serving/bin/python -m benchmarks triton."
+        )
+        raise InputError(msg) from error
 
 
 @contextmanager
