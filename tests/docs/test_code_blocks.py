@@ -7,7 +7,7 @@ import runpy
 import shlex
 import shutil
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ def _shortened(command: list[str]) -> list[str]:
 
 
 def _load_short_recipe(name: str, **options: Any) -> TrainingRecipe:
-    """A recipe with two epochs of each phase; `edgeexit train` has one."""
-    return load_recipe(name, **options).with_epochs(2)
+    """A recipe with two epochs of each phase, where `edgeexit train` has one; a CPU without bfloat16 would take far longer in it."""
+    return replace(load_recipe(name, **options).with_epochs(2), precision="float32")
 
 
 def _tune_briefly(*given: Any, seconds: float, **options: Any) -> TuningResult:

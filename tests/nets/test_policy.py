@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_trained_policy_is_compiled_and_decides(tmp_path: Path) -> None:
     exits = record_exits(network, digits)
     data = make_policy_data(digits, exits, exit_costs(network, torch.zeros(1, 1, 28, 28)).reach_macs, price=5)
     data = data.take(data.y == 0)  # no sample is labelled with exit 2: the policy has an output for it all the same
-    recipe = load_recipe("exit-policy", preset="quick,small").with_epochs(1)
+    recipe = replace(load_recipe("exit-policy", preset="quick,small").with_epochs(1), precision="float32")
     trained = train(recipe, tmp_path / "policy", parts=dict.fromkeys(("train", "calibration", "test"), data))
     assert trained.model is not None
     both = WithPolicy(network, trained.model).eval()
