@@ -1,7 +1,7 @@
 """The network straight to its last exit in runtimes made for phones, each as its own documentation shows it, one thread.
 
-MNN and ncnn (with its converter pnnx) install by pip. LiteRT takes no ONNX, and its converters need jax or
-TensorFlow: it has no row.
+MNN and ncnn (with its converter pnnx) install by pip. LiteRT takes no ONNX: its converter litert-torch, which needs jax beside torch, takes
+the torch module with the weights of the ONNX file (`side_by_side.write_litert`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,22 @@ def open_ncnn(bundle: Bundle, folder: Path) -> Logits:
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(x[0]))
         return np.array(extractor.extract("out0")[1])
+
+    return run
+
+
+def open_litert(model: Path) -> Logits:
+    """LiteRT's interpreter: tensors copied in and out."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    given, taken = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(x: np.typing.NDArray[np.float32]) -> Any:
+        interpreter.set_tensor(given, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(taken)
 
     return run
 

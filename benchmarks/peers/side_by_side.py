@@ -9,6 +9,7 @@ not work here is a row with the reason.
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,11 +31,11 @@ from benchmarks.common import (
     record,
     time_variants,
 )
-from benchmarks.peers.mobile_runtimes import open_mnn, open_ncnn
+from benchmarks.peers.mobile_runtimes import open_litert, open_mnn, open_ncnn
 from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
-from edgeexit.errors import EdgeExitError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware import read_device_state
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.statistics import ratio_interval
@@ -78,6 +79,7 @@ def list_ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, C
     yield "edgeexit on MNN, staged", lambda: open_other_mode(runner, "staged", "mnn")
     yield "MNN, straight", lambda: answer_at(runner.exits, open_mnn(bundle, folder))
     yield "ncnn, straight", lambda: answer_at(runner.exits, open_ncnn(bundle, folder))
+    yield "LiteRT, straight", lambda: answer_at(runner.exits, open_litert(convert_to_litert(case, folder)))
 
 
 def answer_at(exit: int, logits: Callable[[Array], Array]) -> Way:
@@ -218,6 +220,39 @@ def _torch_net(case: Case) -> Any:
 
     net.first, net.rest = (lambda x: pool_relu(net.conv1(x))), rest
     return net
+
+
+def convert_to_litert(case: Case, folder: Path) -> Path:
+    """The network straight to its last exit as LiteRT takes it, made in another process, which imports the converter.
+
+    Raises:
+        InputError: the converter is not installed, or fails; with the last line that it says.
+    """
+    path = folder / "backbone.tflite"
+    what = f"from benchmarks.peers.side_by_side import write_litert; write_litert({case.name!r}, {str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", what], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"LiteRT's converter: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    return path
+
+
+def write_litert(case: str, path: str) -> None:
+    """Convert the torch module of a case, straight to its last exit, by litert-torch."""
+    import litert_torch
+    import torch
+
+    net = _torch_net(find_case(case))
+
+    class Straight(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.net.rest(self.net.first(x))
+            return logits
+
+    litert_torch.convert(Straight().eval(), (torch.zeros(1, 1, 28, 28),)).export(path)
 
 
 def open_openvino_backbone(model: Path, last_exit: int) -> Way:

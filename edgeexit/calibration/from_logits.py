@@ -150,9 +150,9 @@ def _decide(
     """Answers of every exit, with inner scores."""
     needed = rule is None or rule.learned
     if needed != (scores is not None):
-        what = "answers without a criterion" if rule is None else f"criterion {rule.name!r}"
+        what = "a table without a criterion" if rule is None else f"criterion {rule.name!r}"
         how = (
-            "come with scores=, which is missing"
+            "takes the network's own scores, and there are none: give scores="
             if needed
             else "computes its scores from the logits: leave out scores="
         )

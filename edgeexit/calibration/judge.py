@@ -108,7 +108,7 @@ def _list_noise_reasons(
     validity = judge(*states)
     if trial.noise > NOISE_LIMIT:
         yield "repeated measurements of the same thing differ by more than that limit"
-    yield from _list_busy_reasons(states, threads)
+    yield from list_busy_reasons(states, threads)
     if validity.status == "invalid":
         yield from validity.reasons
     yield from _list_falling_reasons(trial.costs)
@@ -125,7 +125,7 @@ def explain_changed_times(before: MeasuredCosts, after: MeasuredCosts) -> Iterat
 def explain_noisy_costs(costs: MeasuredCosts, states: tuple[DeviceState, DeviceState], threads: int) -> tuple[str, ...]:
     """The same of the timing of the exits, before any policy has run."""
     drift = ("times drifted by more than that limit",) if costs.noise > NOISE_LIMIT else ()
-    return (*drift, *_list_busy_reasons(states, threads), *_list_falling_reasons(costs))
+    return (*drift, *list_busy_reasons(states, threads), *_list_falling_reasons(costs))
 
 
 def _list_falling_reasons(costs: MeasuredCosts) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _list_falling_reasons(costs: MeasuredCosts) -> Iterator[str]:
         yield f"leaving at exit {k} was measured as faster than at exit {k - 1}, whose work it contains"
 
 
-def _list_busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
+def list_busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
     """Other work that leaves no core free: logical cores are often two to a physical one, so half of them count."""
     before, after = states
     foreign, cores = count_foreign_cores(before, after), after.cores_online or 1

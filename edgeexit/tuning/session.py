@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from edgeexit.bundle import Bundle, PreferredSettings, copy_bundle
 from edgeexit.calibration.decision import NOT_MET
+from edgeexit.calibration.judge import list_busy_reasons
 from edgeexit.calibration.plausibility import Evidence, find_implausible, refuse_implausible
 from edgeexit.choices import MODES
 from edgeexit.graph import find_exits, read_model
-from edgeexit.hardware import find_device_key
+from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.runtime import CalibrationWarning
 from edgeexit.stage_choices import is_mixed
 from edgeexit.tuning.answers import Judged, NetworkBuilder, PreparedNetwork
@@ -160,10 +161,12 @@ def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle, precisions: 
     )
 
 
-def _warn_of_noise(watch: Stopwatch) -> None:
+def _warn_of_noise(watch: Stopwatch, reasons: tuple[str, ...]) -> None:
     """Say before the long part that times cannot be compared here."""
     if watch.spread > NOISY_SPREAD:
-        what = f"the same network takes {percent(watch.spread, 0)} longer in some blocks than in others"
+        reasons = (f"the same network takes {percent(watch.spread, 0)} longer in some blocks than in others", *reasons)
+    if reasons:
+        what = "; ".join(reasons)
         advice = "Stop other work, or nothing about time can be decided."
         warnings.warn(f"this machine is noisy: {what}. {advice}", CalibrationWarning, stacklevel=5)
 
@@ -186,8 +189,9 @@ class TuningSession:
         backends, missing = find_backends(plan.space)
         builder = make_builder(plan, self.store)
         own = builder.prepare_own()
+        before = read_device_state()
         watch = start_watch(plan, self.store, own)
-        _warn_of_noise(watch)
+        _warn_of_noise(watch, tuple(list_busy_reasons((before, read_device_state()), watch.reference.threads)))
         precisions, useless = choose_precisions(plan.space, backends)
         mixes = self._propose_mixes(builder, own, backends, precisions)
         prepared = prepare(plan, builder, own, (*precisions, *mixes.precisions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import make_dataset
 from edgeexit.graph import read_model
 from edgeexit.graph.expected_data import read_model_info
+from edgeexit.hardware import read_device_state
 from edgeexit.runtime import CalibrationWarning, load_quietly
 from edgeexit.tuning import TuningSpace
 from edgeexit.tuning.budget import LEAST, SHARES, TimeBudget
@@ -133,6 +134,18 @@ def test_a_larger_budget_times_the_setups_for_longer(
         record = read_json(tmp_path / "best.tune" / "record.json", "a record of tuning")
         lengths.append(max(one["seconds"] for one in record["setups"]))
     assert lengths[1] > 3 * lengths[0]
+
+
+def test_cores_that_are_busy_are_told_before_anything_is_timed(
+    model: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes that leave no core free make times incomparable, however alike the first blocks were."""
+    state = replace(read_device_state(), cores_online=2, steal_cpu_s=0.0, busy_cpu_s=100.0)
+    later = replace(state, monotonic_s=state.monotonic_s + 10, busy_cpu_s=119.0)
+    states = iter((state, later))
+    monkeypatch.setattr("edgeexit.tuning.session.read_device_state", lambda: next(states))
+    with pytest.warns(CalibrationWarning, match=r"noisy: .*other processes used 1\.9 of 2 cores"):
+        _tune_by(MadeUpClock(), 10.0, monkeypatch, (model, compiled, tmp_path / "best.eexit"))
 
 
 def test_a_budget_that_other_work_takes_is_told_before_anything_is_timed(
