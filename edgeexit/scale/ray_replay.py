@@ -212,9 +212,14 @@ def replay_data_with_ray(
     columns = {"column": column, "labels": labels}
     own = columns if source is None else {"data": data, "root": str(Path.cwd()), "info": info}
     with _running(ray):
-        dataset = getattr(ray.data, reader)(data) if source is None else ray.data.range(source.count)
+        dataset = getattr(ray.data, reader)(_make_absolute(data)) if source is None else ray.data.range(source.count)
         answered = _map(dataset, worker, {"bundle": str(Path(bundle).resolve()), **own, **settings}, workers, _BATCH)
         return shards.write(answered, dataset.count(), rows, settings)
+
+
+def _make_absolute(data: str) -> str:
+    """A path on this machine with the folder that the command runs in, which is not that of Ray's tasks; URLs as they are."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
 
 
 def find_reader(data: str) -> str:

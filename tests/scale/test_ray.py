@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeexit.calibration import join_tables
 from edgeexit.calibration.device import replay
@@ -101,20 +104,46 @@ def test_ray_data_maps_batches_through_the_classifier(compiled: Path, tmp_path: 
     assert expected == {np.asarray(row["x"]).tobytes(): row["exit"] for row in rows}
 
 
+def write_parquet(folder: Path, x: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    """Two files, each row of pixels a flat list: Parquet has no arrays of several dimensions."""
+    import pyarrow
+    from pyarrow import parquet
+
+    folder.mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(x)), 2)):
+        columns = {"image": list(x[part].reshape(len(part), -1)), "class": labels[part]}
+        parquet.write_table(pyarrow.table(columns), folder / f"{number}.parquet")
+
+
+def write_webdataset(path: Path, x: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    """A tar file with two members for each sample."""
+    with tarfile.open(path, "w") as archive:
+        for i, sample in enumerate(x):
+            array = io.BytesIO()
+            np.save(array, sample)
+            for name, content in ((f"{i:06d}.image.npy", array.getvalue()), (f"{i:06d}.cls", b"%d" % labels[i])):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
 @pytest.mark.usefixtures("killed")
-@pytest.mark.parametrize("kind", ["places", "parquet"])
+@pytest.mark.parametrize("kind", ["places", "parquet", "webdataset"])
 def test_the_command_writes_by_workers_what_it_writes_alone(
     compiled: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From data that edgeexit reads, and from Parquet: the same samples, in any order."""
+    """From data that edgeexit reads, from Parquet as others write it, and from WebDataset: the same samples, in any order."""
     x, labels = images(SAMPLES), np.arange(SAMPLES) % 4
     np.savez(tmp_path / "data.npz", x=x, y=labels)
-    parquet = tmp_path / "columns"
+    data = {
+        "places": ("data.npz",),
+        "parquet": (tmp_path / "columns", "--column", "image", "--labels", "class"),
+        "webdataset": ("data.tar", "--column", "image.npy", "--labels", "cls"),
+    }[kind]
     if kind == "parquet":
-        ray.data.from_items([{"image": x[i], "class": int(labels[i])} for i in range(SAMPLES)]).write_parquet(
-            str(parquet)
-        )
-    data = ("data.npz",) if kind == "places" else (parquet, "--column", "image", "--labels", "class")
+        write_parquet(tmp_path / "columns", x, labels)
+    elif kind == "webdataset":
+        write_webdataset(tmp_path / "data.tar", x, labels)
     monkeypatch.chdir(tmp_path)
     for folder, words in (("alone", ("data.npz",)), ("workers", (*data, "--engine", "ray"))):
         ended = run_edgeexit("replay", compiled, "--data", *words, "-o", folder, "--mode", "staged", "--rows", 100)
