@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,12 +86,13 @@ def write_shards_with_ray(
         settings: of `edgeexit.load`.
 
     Raises:
-        InputError: a folder with shards, answers missing.
+        InputError: a folder with shards, samples that cannot be read or have another shape, answers missing.
     """
     shards = _begin(bundle, folder, workers, rows)
     made = {"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings}
-    answered = _map(dataset, Replayer, made, workers, batch_size)
-    return shards.write(answered, dataset.count(), rows, settings)
+    with _explaining_errors():
+        answered = _map(dataset, Replayer, made, workers, batch_size)
+        return shards.write(answered, dataset.count(), rows, settings)
 
 
 def _map(dataset: Any, worker: type[Any], made: dict[str, Any], workers: int, batch_size: int) -> Any:
@@ -211,7 +213,7 @@ def replay_data_with_ray(
     worker: type[Any] = Replayer if source is None else PlaceReplayer
     columns = {"column": column, "labels": labels}
     own = columns if source is None else {"data": data, "root": str(Path.cwd()), "info": info}
-    with _running(ray):
+    with _running(ray), _explaining_errors():
         dataset = getattr(ray.data, reader)(_make_absolute(data)) if source is None else ray.data.range(source.count)
         answered = _map(dataset, worker, {"bundle": str(Path(bundle).resolve()), **own, **settings}, workers, _BATCH)
         return shards.write(answered, dataset.count(), rows, settings)
@@ -256,6 +258,35 @@ def _running(ray: Any) -> Iterator[None]:
     finally:
         if own:
             ray.shutdown()
+
+
+_OWN_ERROR = re.compile(r"\bedgeexit\.errors\.\w+: (.+)")
+
+
+@contextmanager
+def _explaining_errors() -> Iterator[None]:
+    """Errors of workers as what they say themselves: Ray hands them over as the text of a traceback, with advice of its own behind it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = _find_reason(error)
+        if not said:
+            raise
+        raise InputError(said) from error
+
+
+def _find_reason(error: BaseException) -> str:
+    """What was wrong with the input; empty where that is not known."""
+    link: BaseException | None = error
+    while link is not None:
+        if own := _OWN_ERROR.findall(str(link)):
+            return str(own[-1])
+        if isinstance(link, ValueError | OSError):  # of Arrow and of the file system, which Ray hands over as they are
+            return f"Ray cannot read the data: {link}"
+        link = link.__cause__
+    return ""
 
 
 def list_columns(table: ReplayTable) -> Columns:

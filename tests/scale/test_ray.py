@@ -157,3 +157,28 @@ def test_the_command_writes_by_workers_what_it_writes_alone(
 
     assert 3 == len(list((tmp_path / "workers").glob("shard-*.npz")))
     np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize(
+    ("file", "words", "reason"),
+    [
+        ("columns", ("--labels", "class", "--column", "picture"), "the batch has no column 'picture'"),
+        ("other.parquet", (), "Ray cannot read the data"),
+    ],
+)
+def test_what_a_worker_finds_wrong_is_told_in_one_message(
+    compiled: Path, tmp_path: Path, file: str, words: tuple[str, ...], reason: str
+) -> None:
+    """As bad input with exit code 2, without the traceback that Ray makes of it."""
+    write_parquet(tmp_path / "columns", images(20), np.arange(20) % 4)
+    (tmp_path / "other.parquet").write_text("no columns here")
+    ended = run_edgeexit(
+        "replay", compiled, "--data", tmp_path / file, *words, "--engine", "ray", "-o", tmp_path / "shards"
+    )
+    said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+
+    assert 2 == ended.returncode, ended.stderr
+    assert len(said) == 1
+    assert reason in said[0]
+    assert "Traceback" not in ended.stderr
