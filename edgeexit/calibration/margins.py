@@ -24,7 +24,9 @@ LARGE_ROOM = 0.25
 """A room that takes more than this share of what the answers may lose is worth the search for a smaller one."""
 _ROOMS: tuple[tuple[float | None, float], ...] = ((None, 0.4), (2.0, 0.4), (1.0, 0.2))
 """Rooms that are tried in turn: standard errors, or the half width that is judged with; and the share of what the answers may lose that the
-room has to leave, since with less hardly a sample would leave early."""
+room has to leave."""
+_LEAST_LOSSES = (0.0, 0.2)
+"""Shares of what the answers may lose that are tried in turn where no room leaves its share."""
 _HALVINGS = 3
 NOISY_TIMES = 2.0
 """On a busy machine an inference may take this many times what it takes on a quiet one."""
@@ -94,9 +96,9 @@ def _find_smaller_room(
     """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
 
     Where that leaves too little, the room is two standard errors: the choice then keeps the bound on data never seen 39 times of 40,
-    undecided though it may be; with fewer samples one standard error, and five times of six. None where that, too, leaves too little.
-    Where one of several candidates is chosen, as many standard errors as keep these shares for all of them together, or, where that leaves
-    too little, as many as for one alone: never less.
+    undecided though it may be; with fewer samples one standard error, and five times of six. Where that, too, leaves too little, the room
+    is all that may be lost; see `_find_least_loss`. Where one of several candidates is chosen, as many standard errors as keep these shares
+    for all of them together, or, where that leaves too little, as many as for one alone: never less.
     """
     errors, samples, candidates = judged
     for factor, least, counted in _list_rooms(search.problem.table.exits, candidates):
@@ -111,6 +113,20 @@ def _find_smaller_room(
             closer = tried if enough else closer
             lost += (1 if enough else -1) * (1 - least) / 2 ** (step + 1)
         if closer is not None:
+            return closer
+    return _find_least_loss(search, target, bound)
+
+
+def _find_least_loss(search: QuickSearch, target: Target, bound: Bound) -> Bound | None:
+    """The bound under which least of the choose part may be lost while some of it leaves early; None where there is none.
+
+    One standard error is then most of the bound, or more, and thresholds chosen at the bound itself, which chance favours, break it on data
+    never seen more often than not.
+    """
+    for share in _LEAST_LOSSES:
+        closer = bound.kind.scale_allowed_loss(bound, share)
+        tried = _replace_bound(target, bound, closer)
+        if search.is_met(tried) and _sample_best_policy(search, tried, 1.0).rates[-1] < 1:
             return closer
     return None
 
