@@ -129,7 +129,9 @@ def test_every_stage_and_every_form_is_timed(compiled: Path) -> None:
     assert {"onnxruntime staged", "onnxruntime fused", f"{MIX} staged"} == set(forms_s)
 
 
-@pytest.mark.parametrize(("given", "message"), [({"seconds": 0}, "chosen by timing"), ({"options": "a=1"}, "options")])
+@pytest.mark.parametrize(
+    ("given", "message"), [({"seconds": 0}, "chosen by timing"), ({"seconds": 1, "options": "a=1"}, "options")]
+)
 def test_what_auto_cannot_do_is_refused(given: dict[str, object], message: str, model: Path, tmp_path: Path) -> None:
     """Before anything is written."""
     with pytest.raises(InputError, match=message):
