@@ -70,7 +70,7 @@ class WithExits(nn.Module):
 def main() -> None:
     """Compile, time, profile, print, record."""
     parser = argparse.ArgumentParser("int8", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--networks", default=",".join(("mobilenetv2", "resnet20")), help="names between commas")
+    parser.add_argument("--networks", default="mobilenetv2,resnet20", help="names between commas")
     parser.add_argument("--backends", default="onnxruntime,openvino", help="names between commas")
     parser.add_argument("--width", type=int, default=32, help="of the images, in pixels")
     parser.add_argument("--seconds", type=float, default=10.0, help="of timing, per network")
@@ -83,7 +83,7 @@ def main() -> None:
         before = read_device_state()
         with tempfile.TemporaryDirectory() as folder:
             model = export(name, arguments.width, Path(folder))
-            bundles = {p: compile_in(model, p, Path(folder)) for p in PRECISIONS}
+            bundles = {p: compile_in(model, p, arguments.width) for p in PRECISIONS}
             found = time_all(bundles, arguments.backends.split(","), arguments.seconds)
             kinds = {p: profile(b.file(b.manifest.backbone), arguments.width) for p, b in bundles.items()}
         show(name, found, kinds)
@@ -105,14 +105,10 @@ def export(name: str, width: int, folder: Path) -> Path:
     return path
 
 
-def compile_in(model: Path, precision: str, folder: Path) -> Bundle:
-    """The network in a precision, int8 with ranges from noise."""
-    noise = np.random.default_rng(0).standard_normal((64, 3, *_find_size(model))).astype(np.float32)
-    return edgeexit.compile(model, folder / f"{precision}.eexit", precision=precision, inputs=noise, seconds=0)
-
-
-def _find_size(model: Path) -> tuple[int, ...]:
-    return tuple(int(n) for n in ort.InferenceSession(str(model)).get_inputs()[0].shape[2:])
+def compile_in(model: Path, precision: str, width: int) -> Bundle:
+    """The network in a precision, beside its file; int8 with ranges from noise."""
+    noise = np.random.default_rng(0).standard_normal((64, 3, width, width)).astype(np.float32)
+    return edgeexit.compile(model, model.with_name(f"{precision}.eexit"), precision=precision, inputs=noise, seconds=0)
 
 
 def time_all(bundles: Mapping[str, Bundle], backends: Sequence[str], seconds: float) -> list[dict[str, Any]]:
