@@ -108,11 +108,11 @@ def find_starting_points(problem: Problem, grid: Grid, count: int) -> list[Bound
     places = np.stack(np.unravel_index(order, grid.shape), axis=1)
     apart = np.maximum(1, np.array(grid.shape) // 6)
     chosen: list[int] = []
-    for row in range(len(order)):
-        if len(chosen) == count:
-            break
-        if all((np.abs(places[row] - places[c]) >= apart).any() for c in chosen):
-            chosen.append(row)
+    left = np.ones(len(order), np.bool_)
+    while len(chosen) < count and left.any():
+        row = int(left.argmax())
+        chosen.append(row)
+        left &= (np.abs(places - places[row]) >= apart).any(axis=1)
     return [grid.boundaries(int(order[row])) for row in chosen]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -42,7 +43,7 @@ class RankedScores:
         made = [np.unique(column, return_inverse=True) for column in scores.T]
         return cls(tuple(inverse.ravel().astype(np.int32) for _, inverse in made), tuple(values for values, _ in made))
 
-    @property
+    @cached_property
     def tops(self) -> tuple[int, ...]:
         """The boundary that no sample reaches, D_k, per early exit."""
         return tuple(len(d) for d in self.distinct)
