@@ -40,6 +40,7 @@ class WeightFile:
         self._stream = stream
         self._end = 0
         self._places: dict[bytes, tuple[int, int]] = {}
+        self._read: dict[tuple[Path, int, int], tuple[int, int]] = {}  # what several stages need is read once
 
     @property
     def bytes(self) -> int:
@@ -90,7 +91,10 @@ class WeightFile:
             stream.seek(offset)
             return stream
 
-        return self._store(opened, length)
+        key = file, offset, length
+        if key not in self._read:
+            self._read[key] = self._store(opened, length)
+        return self._read[key]
 
     def _store(self, opened: _Opener, length: int) -> tuple[int, int]:
         with opened() as stream:
