@@ -23,8 +23,8 @@ from tests.training.test_run import Stop
 
 SHORT = """
 description = "short"
-processes = 2
-seconds = 0.2
+processes = 1
+seconds = 0.1
 warmup_s = 0.05
 samples = 100
 trace = 64

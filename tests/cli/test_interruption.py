@@ -107,20 +107,6 @@ def test_a_signal_inside_a_finaliser_ends_the_command(number: signal.Signals, co
     assert (code, "interrupted; what was there before is unchanged\n") == (ended.returncode, ended.stderr)
 
 
-def test_ctrl_c_while_training_is_reported_once(tmp_path: Path) -> None:
-    """With the command that goes on, and no second message beside it."""
-    pytest.importorskip("torch")
-    words = ["train", "lenet-digits", "--out", tmp_path / "run", "--epochs", "100000", "--threads", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "edgeexit", *map(str, words)], stderr=subprocess.PIPE, text=True)
-    wait_for_files(tmp_path / "run", {"recipe.json"})
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=600)
-
-    assert 130 == process.returncode
-    assert 1 == stderr.count("interrupted")
-    assert "--resume" in stderr
-
-
 def processes_of(session: int) -> list[int]:
     """The live processes of a session."""
     found = []

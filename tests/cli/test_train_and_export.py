@@ -194,7 +194,7 @@ def test_bad_input_is_one_message_and_writes_nothing(words: tuple[str, ...], hin
 
 
 def test_an_interrupted_training_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C: exit code 130, the checkpoint is kept, the printed command ends the run."""
+    """Ctrl-C: exit code 130, the checkpoint is kept, one message with the command that ends the run, and no second beside it."""
     (tmp_path / "tiny.toml").write_text(RECIPE.replace("EPOCHS", "400"))
     command = [sys.executable, "-m", "edgeexit", "train", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
@@ -205,6 +205,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(tmp_path: Path) -
     _, message = process.communicate(timeout=600)
 
     assert 130 == process.returncode
+    assert 1 == message.replace(str(tmp_path), "").count("interrupted")
     assert "--resume" in message
     assert "Traceback" not in message
     assert ["checkpoint.pt", "recipe.json"] == sorted(p.name for p in (tmp_path / "run").iterdir())

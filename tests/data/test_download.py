@@ -52,7 +52,7 @@ def shop() -> Iterator[str]:
     """The address of a server on this machine."""
     Shop.files, Shop.cut, Shop.asked = {}, None, []
     server = HTTPServer(("127.0.0.1", 0), Shop)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

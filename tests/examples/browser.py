@@ -49,7 +49,7 @@ def visit(site: Path, script: str, profile: Path, wait_s: float = 240) -> dict[s
     posted = threading.Event()
     handler = type("Handler", (_Handler,), {"found": found, "posted": posted})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(site))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/visit.html"
         command = [browser(), *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as chromium:

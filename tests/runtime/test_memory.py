@@ -25,19 +25,19 @@ def resident_bytes() -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("mode", ["staged", "fused"])
-def test_memory_does_not_grow_over_a_hundred_thousand_calls(compiled: Path, mode: str) -> None:
-    """After a warm-up that fills every arena, 100,000 calls of all exits add less than 1 MiB."""
+def test_memory_does_not_grow_over_fifty_thousand_calls(compiled: Path, mode: str) -> None:
+    """After a warm-up that fills every arena, 50,000 calls of all exits add less than half a MiB: eleven bytes each."""
     x = images(1)
     with open_runner(edgeexit.Bundle.open(compiled), Settings(mode=mode)) as runner:
-        for i in range(20_000):
+        for i in range(8_000):
             runner.forced(x, exit=1 + i % 3)
         gc.collect()
         before = resident_bytes()
-        for i in range(100_000):
+        for i in range(50_000):
             runner.forced(x, exit=1 + i % 3)
         gc.collect()
 
-        assert resident_bytes() - before < 1 << 20
+        assert resident_bytes() - before < 1 << 19
 
 
 @pytest.mark.slow
@@ -56,11 +56,11 @@ def test_no_kind_of_call_keeps_what_it_was_given(compiled: Path, mode: str) -> N
             with suppress(InputError):
                 runner(bad)
 
-        for _ in range(500):
+        for _ in range(300):
             every_kind()
         gc.collect()
         before = resident_bytes()
-        for _ in range(4000):
+        for _ in range(2500):
             every_kind()
         gc.collect()
 

@@ -18,13 +18,14 @@ from edgeexit.calibration import procedure
 from edgeexit.calibration.solver import cross_validation
 from edgeexit.cascades import costs
 from edgeexit.compiler import compilation, mode_timing
+from edgeexit.hardware import checks
 
-CALIBRATE_S, COMPILE_S, COSTS_S = 0.4, 0.0, 0.1
+CALIBRATE_S, COMPILE_S, COSTS_S, LOAD_S = 0.2, 0.0, 0.05, 0.02
 CURVE_POINTS = 8
 
 
 def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
-    """In this process: seconds of calibrating (6 for users), timing a cascade (2); points of a curve (40); no fsync.
+    """In this process: seconds of calibrating (6 for users), timing a cascade (2), other load (0.5); points of a curve (40); no fsync.
 
     A compile times no mode (2 seconds for users), but where a test asks for it: the processes that do so take longer to start than a small
     network takes to compile.
@@ -33,6 +34,7 @@ def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(procedure, "SECONDS", CALIBRATE_S)
     patch.setattr(mode_timing, "SECONDS", COMPILE_S)
     patch.setattr(costs, "_SECONDS", COSTS_S)
+    patch.setattr(checks, "_LOAD_S", LOAD_S)
     change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
     change_default(patch, compilation.compile_model, "seconds", COMPILE_S)
     change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)

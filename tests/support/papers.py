@@ -70,9 +70,9 @@ def shorten_digits(patch: pytest.MonkeyPatch, count: int = DIGITS) -> None:
 
 
 def shorten_suites(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Each preset of `bench` with two processes of a tenth of a second."""
+    """Each preset of `bench` with one process of a tenth of a second."""
     for path in find_data_dir("suites").glob("*.toml"):
         own = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in own if not line.startswith(("processes", "seconds"))]
-        (folder / path.name).write_text("\n".join([*kept, "processes = 2", "seconds = 0.1"]), encoding="utf-8")
+        (folder / path.name).write_text("\n".join([*kept, "processes = 1", "seconds = 0.1"]), encoding="utf-8")
     patch.setattr("edgeexit.measure.suites.find_data_dir", lambda kind: folder)

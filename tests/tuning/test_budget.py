@@ -28,9 +28,7 @@ from edgeexit.util.documents import read_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")  # such as of a noisy machine
 
-SPACE = TuningSpace(
-    ("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "margin"), mixed=False
-)
+SPACE = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy",), mixed=False)
 
 
 @dataclass

@@ -163,7 +163,7 @@ def examine_cifar10(_: Request, runs: Runs) -> Findings:
 
 def examine_times(request: Request, runs: Runs) -> Findings:
     """The three losses at equal measured latency."""
-    return examine_latency(drop_base(runs), share=0.2, seconds=0.2 if request.quick else 4.0)
+    return examine_latency(drop_base(runs), share=0.2, seconds=0.1 if request.quick else 4.0)
 
 
 def examine_deployed(request: Request, runs: Runs) -> Findings:

@@ -98,8 +98,8 @@ def deploy_run(
     export(plain.load_network(BASE if BASE in plain.recipe.phases else None), make_example(run), without)
     with edgeexit.load(bundle) as runner:
         both = {"bundle": runner, "plain network": open_plain(runner, without)}
-        seconds, trace = (0.1, 128) if brief else (4.0, 1024)
-        timed = time_variants(both, test, seconds=seconds, repeats=5, trace=trace)
+        seconds, repeats, trace = (0.05, 1, 128) if brief else (4.0, 5, 1024)
+        timed = time_variants(both, test, seconds=seconds, repeats=repeats, trace=trace)
         right = {whose: np.array([one(x).label for x in test.x[:, None]]) == test.y for whose, one in both.items()}
     gain = timed["plain network"].latency.typical_s / timed["bundle"].latency.typical_s
     return Deployed({**figures, "gain over the plain network": gain}, to_document(found), right)

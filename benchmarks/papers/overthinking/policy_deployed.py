@@ -142,14 +142,14 @@ def compare_in_time(run: Run, both: WithPolicy, folder: Path, *, brief: bool) ->
                 way = opened.enter_context(open_other_mode(rules[name].runner, rules[name].runner.settings.mode))
                 way.inner_thresholds = thresholds
                 ways[f"{setting}: {name}"] = way
-        seconds, repeats = (0.3, 2) if brief else (6.0, 5)
+        seconds, repeats = (0.05, 1) if brief else (6.0, 5)
         timed = time_variants(ways, halves[1], seconds=seconds, repeats=repeats, trace=256 if brief else 1024)
     return _describe(rules, settings, timed)
 
 
 def open_rule(runner: Runner, halves: tuple[Dataset, Dataset], *, brief: bool) -> Rule:
     """Calibrate on the first half, and replay both."""
-    target, seconds = ("drop<=100", 0.2) if brief else (TARGET, 6.0)
+    target, seconds = ("drop<=100", 0.1) if brief else (TARGET, 6.0)
     calibration = calibrate_runner(runner, halves[0], target, seconds=seconds, force=brief)
     costs = [[row.mean_s] for row in calibration.exits]
     return Rule(runner, calibration, *(replay(runner, half).with_costs(costs) for half in halves))

@@ -17,6 +17,7 @@ from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.verdicts import recommend_heads
 from edgeexit.errors import TargetNotMet
 from tests.calibration.worlds import budget, every_outcome, world
+from tests.support.brief_defaults import make_choices_brief
 
 TARGETS = st.sampled_from(["mean", "drop<=3", "agreement>=0.8, mean<=0.9x", "accuracy>=0.5, rate1>=0.1"])
 
@@ -141,8 +142,9 @@ def test_a_limit_that_no_float_holds_times_the_samples_is_no_limit() -> None:
     assert optimise(table, "mean<=1e308s, drop<=1") == optimise(table, "mean<=1000s, drop<=1")
 
 
-def test_sixteen_exits_can_be_guarded_certified_and_stripped_of_heads() -> None:
+def test_sixteen_exits_can_be_guarded_certified_and_stripped_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few samples are bagged, bounds are proved and advice on heads is made as with few exits."""
+    make_choices_brief(monkeypatch)
     table = world(3, 80, 16)
     target = "mean<=0.6x, drop<=20"
 
@@ -157,7 +159,7 @@ def test_sixteen_exits_can_be_guarded_certified_and_stripped_of_heads() -> None:
 
 def test_an_infeasible_target_of_many_exits_names_one_that_can_be_met() -> None:
     """The nearest target is looser and is met."""
-    table = world(4, 300, 24)
+    table = world(4, 200, 16)
 
     with pytest.raises(TargetNotMet) as caught:
         optimise(table, "mean<=0.05x, drop<=-5")

@@ -15,23 +15,23 @@ from tests.networks import images
 from tests.support.command_line import run_edgeexit
 from tests.support.v2_server import serve_stages
 
-DELAY_S = 0.01
+DELAY_S = 0.004
 
 
 def test_the_round_trip_is_the_cost_of_the_exits_there(bundle_path: Path, tmp_path: Path) -> None:
     """Calibrated with the server, the last exit takes at least its delay; loading finds the result with the server, and not without."""
-    np.savez(tmp_path / "data.npz", x=images(200))
+    np.savez(tmp_path / "data.npz", x=images(150))
     with load_quietly(bundle_path, mode="staged") as local, serve_stages(local.bundle) as server:
         server.delay_s = DELAY_S
         remote = f"3={server.url(3)}"
         done = run_edgeexit(
             *("calibrate", bundle_path, "--data", tmp_path / "data.npz", "--target", "offload<=30%"),
-            *("--remote", remote, "--remote-timeout", "30", "--mode", "staged", "--seconds", "1", "--name", "up"),
+            *("--remote", remote, "--remote-timeout", "30", "--mode", "staged", "--seconds", "0.2", "--name", "up"),
         )
         assert done.returncode == 0, done.stderr
         with edgeexit.load(bundle_path, mode="staged", remote={3: server.url(3)}) as runner:
             name, thresholds = runner.calibration_name, runner.thresholds
-            found = runner.batch(images(500, seed=1))
+            found = runner.batch(images(300, seed=1))
     result = load_calibration(bundle_path, "up")
     first, second, last = result.exits
     with load_quietly(bundle_path, mode="staged") as local:
