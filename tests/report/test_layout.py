@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from edgeexit.report import render_report
 from edgeexit.report.analysis_page import render_analysis_page
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
-from edgeexit.report.plot.figure import ImageGrid, choose_exit_tone, compute_ticks
+from edgeexit.report.plot.figure import (
+    Axis,
+    Figure,
+    ImageGrid,
+    Panels,
+    Picture,
+    Points,
+    choose_exit_tone,
+    compute_ticks,
+)
 from edgeexit.report.plot.label_placement import (
     Label,
     Rectangle,
@@ -133,6 +142,19 @@ def test_a_grid_of_images_holds_every_image_beside_its_row(tmp_path: Path) -> No
     pytest.importorskip("matplotlib")
     save_picture(grid, tmp_path / "grid.png")
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_notes_beside_points_are_in_every_form_of_a_picture(tmp_path: Path) -> None:
+    """The page's, and what matplotlib draws: of one picture and of several above each other."""
+    pytest.importorskip("matplotlib")
+    points = Points(np.array([2.0]), np.array([0.5]), choose_exit_tone(2), note="exit 2 alone", large=True)
+    axes = (Axis("time, ms"), Axis("accuracy, %", scale=0.01))
+    figure = Figure("noted", "A point", "With its name.", *axes, (points,))
+    pictures: list[Picture] = [figure, Panels("both", "Two", "Above each other.", (figure, figure))]
+    for picture in pictures:
+        save_picture(picture, tmp_path / "a.svg")
+        drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")  # a text is drawn as shapes, with itself as a comment
+        assert drawn.count("<!-- exit 2 alone -->") == render_standalone(picture).count(">exit 2 alone</text>") > 0
 
 
 def test_one_axis_has_one_notation() -> None:

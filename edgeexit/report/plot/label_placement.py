@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 Anchor: TypeAlias = Literal["start", "middle", "end"]
 
 _NARROW, _WIDE = frozenset("ijl.,:;|'!()[] ftI-"), frozenset("mwMW%@—…≤≥<>=+±×∞QOGDHNU")
@@ -83,6 +86,14 @@ def place_labels(
             occupied.append(spot.box(label.text))
             placed.append((label, spot))
     return placed
+
+
+def list_boxes_along(xs: NDArray[np.float64], ys: NDArray[np.float64], step: float = 8.0) -> list[Rectangle]:
+    """Small boxes along a curve of straight pieces, [n] and [n] pixels, at most about `step` apart and 200 in all."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(xs), np.diff(ys)))])
+    at = np.linspace(0.0, along[-1], int(min(200, 1 + along[-1] // step)) + 1)
+    places = zip(np.interp(at, along, xs).tolist(), np.interp(at, along, ys).tolist(), strict=True)
+    return [Rectangle(x - 2, y - 2, x + 2, y + 2) for x, y in places]
 
 
 def _is_free(box: Rectangle, inside: Rectangle, occupied: Sequence[Rectangle]) -> bool:

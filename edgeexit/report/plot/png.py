@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeexit.errors import MissingExtra
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
@@ -26,6 +27,13 @@ from edgeexit.report.plot.figure import (
     Points,
     compute_extent,
     compute_ticks,
+)
+from edgeexit.report.plot.label_placement import (
+    Label,
+    Rectangle,
+    list_boxes_along,
+    list_places_around_point,
+    place_labels,
 )
 from edgeexit.report.plot.legend import thin_labels
 from edgeexit.report.plot.palette import (
@@ -65,6 +73,9 @@ def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         _DRAW.get(type(part), _draw_curves)(part, axes)
     canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
+    canvas.draw_without_rendering()  # where things stand is known from here on
+    for part, axes in zip(parts, canvas.axes, strict=False):
+        _write_notes(part, axes)
     with (
         replace_atomically(path) as scratch,
         rc_context({"pdf.fonttype": 42}),
@@ -91,6 +102,35 @@ def _draw_curves(figure: Any, axes: Any) -> None:
     axes.grid(color=LIGHT[GRID], linewidth=GRID_WIDTH * _POINTS)
     axes.set_axisbelow(True)
     _draw_legend(axes)
+
+
+def _write_notes(figure: Any, axes: Any) -> None:
+    """Notes beside their points, where the page would place them: in CSS pixels from the upper left corner of the picture."""
+    if not isinstance(figure, Figure):
+        return
+    canvas = axes.figure
+    pixel, size = canvas.dpi / 72 * _POINTS, canvas.bbox.size
+
+    def place(mark: Line | Points) -> NDArray[np.float64]:
+        at = axes.transData.transform(np.column_stack([mark.xs / figure.x.scale, mark.ys / figure.y.scale]))
+        return np.asarray(np.column_stack([at[:, 0], size[1] - at[:, 1]]) / pixel, np.float64)
+
+    def make_box(box: Any) -> Rectangle:
+        return Rectangle(box.x0 / pixel, (size[1] - box.y1) / pixel, box.x1 / pixel, (size[1] - box.y0) / pixel)
+
+    noted = [mark for mark in figure.marks if isinstance(mark, Points) and mark.note and len(mark.xs)]
+    labels = [
+        Label(m.note, m.tone, list_places_around_point(*place(m)[-1].tolist(), below=m.note_below)) for m in noted
+    ]
+    lines = [mark for mark in figure.marks if isinstance(mark, Line) and len(mark.xs)]
+    avoided = [box for mark in lines for box in list_boxes_along(*place(mark).T)]
+    taken = [make_box(axes.get_legend().get_window_extent())] if axes.get_legend() else []
+    for label, spot in place_labels(labels, make_box(axes.bbox), taken, avoided):
+        at = np.array([spot.x, spot.y]) * pixel / size  # fractions hold at any resolution
+        canvas.text(at[0], 1 - at[1], label.text, color=LIGHT[label.tone], fontsize=8, ha=_SIDES[spot.anchor])
+
+
+_SIDES = {"start": "left", "middle": "center", "end": "right"}
 
 
 def _set_axis(axes: Any, which: str, axis: Axis, extent: tuple[float, float]) -> None:

@@ -26,12 +26,12 @@ from edgeexit.report.plot.figure import (
     ReferenceLine,
     compute_extent,
     compute_ticks,
-    thin_curves,
 )
 from edgeexit.report.plot.label_placement import (
     Label,
     Rectangle,
     estimate_text_width,
+    list_boxes_along,
     list_places_along_line,
     list_places_around_point,
     list_places_beside_line,
@@ -211,8 +211,7 @@ def _list_covered_boxes(mark: Mark, x: Scale, y: Scale) -> list[Rectangle]:
             Rectangle(at - 1, y.end, at + 1, y.start) if mark.vertical else Rectangle(x.start, at - 1, x.end, at + 1)
         ]
     if isinstance(mark, Line):
-        (xs, ys) = thin_curves(np.asarray(x(mark.xs)), np.asarray(y(mark.ys)), most=80)
-        return [Rectangle(a - 2, b - 2, a + 2, b + 2) for a, b in zip(xs.tolist(), ys.tolist(), strict=True)]
+        return list_boxes_along(np.asarray(x(mark.xs)), np.asarray(y(mark.ys)))
     if isinstance(mark, Points) and mark.spread is not None:
         a, b, (side, below, above) = mark.xs[-1], mark.ys[-1], mark.spread
         (left, right), (low, high) = x(np.array([a - side, a + side])), y(np.array([b - below, b + above]))
