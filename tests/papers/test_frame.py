@@ -86,15 +86,10 @@ def test_what_is_found_stands_beside_what_is_printed() -> None:
         (PrintedOrdering("p", "a is above b", "a", "b", where="figure 2"),),
     )
     estimate = {"mean": 0.96, "low": 0.95, "high": 0.97, "over": "seeds"}
-    one = {"says": "a is above b", "verdict": "refuted", "mean": -0.02, "low": -0.03, "high": -0.01, "over": "samples"}
-    ordering = {
-        "says": "a is above b",
-        "verdict": "refuted",
-        "mean": -0.02,
-        "low": -0.03,
-        "high": -0.01,
-        "over": "seeds",
-    }
+    found = {"says": "a is above b", "verdict": "refuted", "mean": -0.02, "low": -0.03, "high": -0.01}
+    one = {**found, "per_seed": {"0": -0.02}, "over": "samples"}
+    few = {**found, "per_seed": {"0": -0.015, "1": -0.025}, "over": "seeds and samples"}
+    ordering = {**found, "per_seed": {str(seed): -0.02 for seed in range(4)}, "over": "seeds"}
     record = {"part": "p", "quick": False, "values": {"accuracy": estimate}, "orderings": [ordering]}
 
     values, orderings = make_tables(printed, record)
@@ -104,6 +99,8 @@ def test_what_is_found_stands_beside_what_is_printed() -> None:
     ) == values.rows
     assert (("figure 2", "a is above b", "refuted", "-2.00 (-3.00 to -1.00) points", "not known"),) == orderings.rows
     assert "refuted (one seed)" == make_tables(printed, {**record, "orderings": [one]})[1].rows[0][2]
+    difference = make_tables(printed, {**record, "orderings": [few]})[1].rows[0][3]
+    assert "-2.00 (-3.00 to -1.00); by seed -1.50, -2.50 points" == difference
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def format_estimate(found: Mapping[str, Any], show: Callable[[float], str]) -> s
 
 
 NOT_KNOWN = "not known"
+_FEW = 3
+"""Seeds whose differences are shown one by one: the interval over two or three is so wide that it decides little."""
 
 
 def make_tables(printed: Printed, record: Mapping[str, Any]) -> list[Table]:
@@ -182,7 +184,10 @@ def _make_ordering_row(
     here = next((f for f in found if f["says"] == ordering.says), None)
     if here is None:
         return None
+    seeds = [*here["per_seed"].values()]
     difference = format_estimate(here, lambda value: _format_difference(value, ordering.unit))
+    if 1 < len(seeds) <= _FEW:
+        difference += "; by seed " + ", ".join(_format_difference(value, ordering.unit) for value in seeds)
     if ordering.unit == "percent":
         difference = difference.replace(" points", "") + " points"
     verdict = here["verdict"] if "seeds" in here["over"] else f"{here['verdict']} (one seed)"
