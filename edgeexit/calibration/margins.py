@@ -22,12 +22,16 @@ SAFETY = 1.1
 """Safety factor on half widths, since those of the tightened choice differ a little."""
 LARGE_ROOM = 0.25
 """A room that takes more than this share of what the answers may lose is worth the search for a smaller one."""
-_ROOMS: tuple[tuple[float | None, float], ...] = ((None, 0.4), (2.0, 0.4), (1.0, 0.2))
+_ROOMS: tuple[tuple[float | None, float], ...] = ((None, 0.4), (2.0, 0.4))
 """Rooms that are tried in turn: standard errors, or the half width that is judged with; and the share of what the answers may lose that the
 room has to leave."""
+_CONFIDENT = NormalDist().inv_cdf(0.95)
+"""Standard errors of the choose part that are kept, whatever they leave, where no room leaves its share: one-sided 95 %."""
 _LEAST_LOSSES = (0.0, 0.2)
 """Shares of what the answers may lose that are tried in turn where no room leaves its share."""
 _HALVINGS = 3
+_NEAR = 0.1
+"""Rooms that differ by no more than this share are not told apart."""
 NOISY_TIMES = 2.0
 """On a busy machine an inference may take this many times what it takes on a quiet one."""
 NOISY_TAIL = 20.0
@@ -96,9 +100,8 @@ def _find_smaller_room(
     """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
 
     Where that leaves too little, the room is two standard errors: the choice then keeps the bound on data never seen 39 times of 40,
-    undecided though it may be; with fewer samples one standard error, and five times of six. Where that, too, leaves too little, the room
-    is all that may be lost; see `_find_least_loss`. Where one of several candidates is chosen, as many standard errors as keep these shares
-    for all of them together, or, where that leaves too little, as many as for one alone: never less.
+    undecided though it may be. Where one of several candidates is chosen, as many standard errors as keep these shares for all of them
+    together, or, where that leaves too little, as many as for one alone: never less. With fewer samples see `_find_confident_bound`.
     """
     errors, samples, candidates = judged
     for factor, least, counted in _list_rooms(search.problem.table.exits, candidates):
@@ -114,14 +117,47 @@ def _find_smaller_room(
             lost += (1 if enough else -1) * (1 - least) / 2 ** (step + 1)
         if closer is not None:
             return closer
-    return _find_least_loss(search, target, bound)
+    return _find_confident_bound(search, target, bound) or _find_least_loss(search, target, bound)
+
+
+def _find_confident_bound(search: QuickSearch, target: Target, bound: Bound) -> Bound | None:
+    """The loosest bound of a few whose best policy, early exits in it, keeps `bound` with 95 % confidence; None where there is none.
+
+    The standard error is that of the policy on the samples that chose it, whose luck it has to make up for. It may be larger than what the
+    answers may lose: then something has to be gained on these samples. The closer the bound, the fewer answers its policy changes and the
+    less room it needs: what the policy at the bound itself needs is enough, and what the policy under that room needs is too little.
+    """
+    factor = _CONFIDENT / compute_z(search.problem.table.exits)
+    inwards, furthest = (1, bound.kind.high) if bound.kind.sign == ">=" else (-1, bound.kind.low)
+
+    def compute_room(tried: Bound) -> float | None:
+        posed = _replace_bound(target, bound, tried)
+        sample = _sample_best_policy(search, posed, 1.0)
+        early = search.is_met(posed) and sample.rates[-1] < 1
+        return factor * bound.kind.compute_half_width(bound, sample, 0.0) if early else None
+
+    closer, least = None, 0.0
+    room = most = min(compute_room(bound) or 0.0, abs(furthest - bound.limit))
+    for _ in range(_HALVINGS + 1):
+        tried = replace(bound, limit=bound.limit + inwards * room)
+        needed = compute_room(tried)
+        if needed is None:  # nothing leaves early with as much room
+            most = room
+        elif needed > room:
+            least = room
+        else:
+            closer, least, most = tried, max(least, needed), room
+        if most - least <= _NEAR * most:
+            break
+        room = (least + most) / 2
+    return closer
 
 
 def _find_least_loss(search: QuickSearch, target: Target, bound: Bound) -> Bound | None:
     """The bound under which least of the choose part may be lost while some of it leaves early; None where there is none.
 
-    One standard error is then most of the bound, or more, and thresholds chosen at the bound itself, which chance favours, break it on data
-    never seen more often than not.
+    So few samples leave nothing to be confident of, and thresholds chosen at the bound itself, which chance favours, break it on data never
+    seen more often than not.
     """
     for share in _LEAST_LOSSES:
         closer = bound.kind.scale_allowed_loss(bound, share)
