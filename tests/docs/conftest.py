@@ -81,7 +81,7 @@ def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     order = np.random.default_rng(0).permutation(len(x))
     (folder / "net.py").write_text(NET)
     _train(folder, x[order[:700]], y[order[:700]])
-    for name, part in (("calibration", order[700:1400]), ("test", order[1400:]), ("new", order[1400:1420])):
+    for name, part in (("calibration", order[700:1100]), ("test", order[1100:1400]), ("new", order[1400:1420])):
         np.savez(folder / f"{name}.npz", x=x[part], y=y[part])
     save_checkpoint("msdnet", MSDNET, write_standin("msdnet", folder / "MSDNet-PyTorch"), folder / "model.pth")
     return install_documented_criterion(folder)

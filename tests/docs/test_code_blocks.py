@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>python|sh|toml)(?P<rest>[^\n]*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL
 )
-_PREPARE = "edgeexit compile model.onnx -o model.eexit --seconds 0.2"
+_PREPARE = "edgeexit compile model.onnx -o model.eexit --seconds 0.1"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ _TESTED_ELSEWHERE = (
 """Commands that take minutes, and have tests of their own: here only their options are read."""
 _SHORTER = {
     "bench": ["--preset", "short.toml"],
-    "calibrate": ["--seconds", "0.3"],
+    "calibrate": ["--seconds", "0.1"],
     "train": ["--epochs", "1"],
     "tune": shlex.split(
         "--budget 1s --precisions float32 --modes staged --threads 1 --criteria entropy --temperatures none --no-mixed"
@@ -79,7 +79,7 @@ def _load_short_recipe(name: str, **options: Any) -> TrainingRecipe:
 
 
 def _tune_briefly(*given: Any, seconds: float, **options: Any) -> TuningResult:
-    return tune(*given, seconds=min(seconds, 0.5), **options)
+    return tune(*given, seconds=min(seconds, 0.3), **options)
 
 
 def _run_command(command: list[str]) -> None:

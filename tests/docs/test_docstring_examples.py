@@ -27,8 +27,8 @@ _ROOMS = ("runtime/remote", "scale", "serving")
 
 SHORT = """
 description = "For the examples: as short as can be."
-processes = 2
-seconds = 0.2
+processes = 1
+seconds = 0.1
 warmup_s = 0.0
 samples = 64
 trace = 128
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         warnings.simplefilter("ignore", edgeexit.CalibrationWarning)
         runner = edgeexit.load(bundle.path)
     with runner:
-        edgeexit.calibrate(runner, digits.inputs, digits.labels, target="accuracy>=0.9", seconds=0.5)
+        edgeexit.calibrate(runner, digits.inputs, digits.labels, target="accuracy>=0.9", seconds=0.2)
         edgeexit.bench(runner, digits.inputs, digits.labels, preset=str(folder / "short.toml")).save(
             folder / "result.json"
         )
