@@ -32,9 +32,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No example is timed: on a busy machine any of them may take long. Where a failure must be one of the change and not of the day (CI), the
-# same examples are drawn each time.
+# same examples are drawn each time. An emulated board (tests/aarch64) is slow and gets few of them.
 hypothesis.settings.register_profile("edgeexit", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+hypothesis.settings.register_profile("emulated", deadline=None, max_examples=4, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "edgeexit")
 
 

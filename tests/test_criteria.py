@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from edgeexit.criteria import CRITERIA, Criterion, ExitOutputs, criterion, entropy, max_softmax, normalized_entropy
 from edgeexit.errors import InputError
 from edgeexit.graph.build import NodeBuilder
+from tests.support.examples import at_most
 
 Array = NDArray[np.float32]
 
@@ -72,7 +73,7 @@ def in_graph(rule: Criterion, logits: Array, opset: int = 18, own: Array = OWN) 
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=15)
+@settings(max_examples=at_most(15))
 @given(logits=logits_of_4_exits)
 def test_nodes_and_numpy_agree(rule: Criterion, logits: Array) -> None:
     """For logits of up to ±1e4, under every spelling of the operators."""
@@ -102,7 +103,7 @@ def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 @given(logits=logits_of_4_exits)
 def test_scores_stay_within_what_their_unit_can_mean(rule: Criterion, logits: Array) -> None:
     """An entropy of up to ln(classes), a probability of at least 1/classes, a number of exits."""
@@ -129,7 +130,7 @@ def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, heig
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 @given(logits=arrays(np.float16, (2, 4, 4), elements=st.floats(-60000, 60000, width=16)))
 def test_float16_logits_are_scored_in_float32(rule: Criterion, logits: NDArray[np.float16]) -> None:
     """The largest float16 is nothing special to float32."""
@@ -141,7 +142,7 @@ def test_float16_logits_are_scored_in_float32(rule: Criterion, logits: NDArray[n
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 @given(logits=logits_of_4_exits)
 def test_infinite_thresholds_mean_always_and_never(rule: Criterion, logits: Array) -> None:
     """Exactly, for every score of finite logits; in the criterion's own units too."""
@@ -167,7 +168,7 @@ def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) 
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=15)
+@settings(max_examples=at_most(15))
 @given(logits=logits_of_4_exits, masked=st.sampled_from([1, 18]))
 def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, logits: Array, masked: int) -> None:
     """A logit of -inf has probability 0, and 0 · ln 0 is 0: every score is that of the other classes."""
@@ -234,7 +235,7 @@ def test_running_mean_weighs_each_exit_by_its_cost() -> None:
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-@settings(max_examples=30)
+@settings(max_examples=at_most(30))
 @given(logits=logits_of_4_exits, own=arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)))
 def test_learned_mean_is_one_thing_for_every_stopping_probability(opset: int, logits: Array, own: Array) -> None:
     """In NumPy and in the graph: scores are the network's own, 1 at the last exit, and every answer is one distribution."""

@@ -23,9 +23,10 @@ from edgeexit.graph import (
 )
 from edgeexit.graph.dataflow import Flow, list_inner_graphs, list_node_reads
 from edgeexit.graph.scores import ScoredExit
+from tests.support.examples import at_most
 from tests.support.random_networks import RandomNetwork, random_networks
 
-quick = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=at_most(40), suppress_health_check=[HealthCheck.too_slow])
 
 
 def taken_apart(network: RandomNetwork, criterion: str) -> tuple[Network, tuple[ScoredExit, ...], tuple[Stage, ...]]:

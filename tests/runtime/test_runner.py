@@ -26,6 +26,7 @@ from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from edgeexit.runtime.batch import leave_in_stages
 from edgeexit.runtime.loading import open_runner
 from tests.networks import images
+from tests.support.examples import at_most
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_thresholds_are_given_and_shown_in_the_criterions_own_unit(runner: Runne
 
 
 @given(count=st.integers(1, 12), seed=st.integers(0, 5), t=st.tuples(st.floats(1.15, 1.25), st.floats(1.1, 1.25)))
-@settings(max_examples=25)
+@settings(max_examples=at_most(25))
 def test_batch_gives_what_one_by_one_gives_in_the_same_order(
     compiled: Path, count: int, seed: int, t: tuple[float, float]
 ) -> None:
