@@ -75,7 +75,7 @@ test-tensorrt: $(VENV)-tensorrt/.ready
 AARCH64 := .venv-aarch64
 TEST_AARCH64 := env EDGEEXIT_AARCH64="$(CURDIR)/$(AARCH64)/python" $(BIN)/python -m pytest tests/aarch64
 
-test-aarch64: $(AARCH64)/.tried  ## the emulated board: answers, doctor in three precisions, the demo, core tests: half an hour
+test-aarch64: $(AARCH64)/.tried  ## the emulated board: answers, doctor in three precisions, the demo, core tests: 6 minutes of CPU time
 	$(TEST_AARCH64)
 
 test-aarch64-quick: $(AARCH64)/.tried

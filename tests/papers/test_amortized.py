@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.papers.frame.parts import Request, load_paper
 from benchmarks.papers.frame.printed import load_printed
-from tests.support.papers import run_short_part
+from benchmarks.papers.frame.training import train_variants
+from tests.support.papers import record_with_shared_runs, run_short_part
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -66,3 +68,16 @@ def test_policies_and_thresholds_are_compared_at_the_same_cost(part: str, runs: 
     for rule in ("learned_mean", "learned", "max_softmax", "entropy"):
         used = [found["values"][f"alone: {rule} at {share}: used"]["mean"] for share in ("15%", "35%", "70%")]
         assert used == pytest.approx(sorted(used), rel=0.1)
+
+
+@pytest.mark.parametrize("part", ["cifar10", "estimators", "thresholds", "latency"])
+def test_parts_on_cifar10_find_what_those_on_mnist_do(part: str, runs: Path) -> None:
+    """As if their cascades were those that the parts on MNIST have trained: every ordering that is asked for is judged."""
+    request = Request(runs, (0,), quick=True, resume=True)
+    trained = train_variants(load_paper("amortized").find_part("mnist").variants(request), request)
+
+    found = record_with_shared_runs("amortized", part, runs, lambda name: trained[f"mnist-{name}"][0])
+
+    asked = load_printed("amortized").take_part(part).ordering
+    assert found["values"]
+    assert {ordering["says"] for ordering in found["orderings"]} == {ordering.says for ordering in asked}

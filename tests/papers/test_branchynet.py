@@ -16,9 +16,10 @@ from benchmarks.papers.branchynet.table_1 import CLOCKS, examine_table_1, find_c
 from benchmarks.papers.branchynet.table_1_printed import compute_gain, read_printed_row
 from benchmarks.papers.frame import record
 from benchmarks.papers.frame.pages import fill_page
-from benchmarks.papers.frame.parts import load_paper
+from benchmarks.papers.frame.parts import Request, load_paper
+from benchmarks.papers.frame.training import train_variants
 from edgeexit.errors import InputError
-from tests.support.papers import run_short_part, shorten_digits
+from tests.support.papers import record_with_shared_runs, run_short_part, shorten_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,21 +102,37 @@ def test_a_part_that_is_not_recorded_has_its_command_on_the_page(
     assert filled.endswith("<!-- end -->\nafter\n")
 
 
+KEYS = {
+    "table-1": (),
+    "depth": ("first-4-convs: last exit", "1 to 4 convolutions: last exit"),
+    "weights": ("light-first: exit 1", "first-2-convs: confident at exit 1", "plain: accuracy, as long"),
+    "weights-mnist": ("light-first: exit 1", "plain: accuracy, as long"),
+    "start": ("scratch-longer: exit 2", "all-exits: last exit"),
+    "start-mnist": ("scratch-longer: exit 1", "all-exits: last exit"),
+    "schedule-short": ("printed thresholds: leave at exit 3", "exit 1: confidence above accuracy"),
+}
+"""Some of what each part finds."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("part", "keys"),
-    [
-        ("depth", ("first-4-convs: last exit", "1 to 4 convolutions: last exit")),
-        ("weights", ("light-first: exit 1", "first-2-convs: confident at exit 1", "plain: accuracy, as long")),
-        ("start", ("scratch-longer: exit 2", "all-exits: last exit")),
-        ("schedule-short", ("printed thresholds: leave at exit 3", "exit 1: confidence above accuracy")),
-    ],
-)
-def test_a_part_runs_in_its_short_version(folder: Path, part: str, keys: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("part", KEYS)
+def test_a_part_runs_in_its_short_version(folder: Path, part: str) -> None:
     """It trains what no part before it has trained, and finds what it is for."""
     record = run_part(part, folder)
 
     values = record["values"]
-    assert {*keys} <= values.keys()
+    assert {*KEYS[part]} <= values.keys()
     assert all(table.rows for table in load_paper("branchynet").find_part(part).show(record))
-    assert all(values[key]["per_seed"].keys() == {"0"} for key in keys)
+    assert all(values[key]["per_seed"].keys() == {"0"} for key in KEYS[part])
+
+
+@pytest.mark.slow
+def test_the_whole_schedule_finds_what_the_short_one_does(folder: Path) -> None:
+    """As if its network were the one that the short schedule has trained; no part of the paper is without a short version."""
+    request = Request(folder, (0,), quick=True, resume=True)
+    run = train_variants(load_paper("branchynet").find_part("schedule-short").variants(request), request)
+
+    found = record_with_shared_runs("branchynet", "schedule", folder, lambda _: run["paper-short"][0])
+
+    assert {*KEYS["schedule-short"]} <= found["values"].keys()
+    assert {part.name for part in load_paper("branchynet").parts} == {*KEYS, "schedule"}

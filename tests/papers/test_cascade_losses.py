@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.papers.frame.parts import Request, load_paper
 from benchmarks.papers.frame.printed import load_printed
-from tests.support.papers import run_short_part
+from benchmarks.papers.frame.training import train_variants
+from tests.support.papers import record_with_shared_runs, run_short_part
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -86,3 +87,18 @@ def test_networks_are_measured_on_the_device(part: str, runs: Path) -> None:
     values = run_part(part, runs)["values"]
     assert values
     assert all(value["mean"] is not None for value in values.values())
+
+
+@pytest.mark.slow
+def test_the_printed_schedule_finds_what_the_short_one_does(runs: Path) -> None:
+    """At p2, as if its networks were those that the short one has trained; it has every ordering that is asked for."""
+    request = Request(runs, (0,), quick=True, resume=True)
+    trained = train_variants(load_paper("cascade-losses").find_part("mnist").variants(request), request)
+
+    found = record_with_shared_runs(
+        "cascade-losses", "mnist-printed", runs, lambda name: trained[name.replace("printed", "mnist", 1)][0]
+    )
+
+    asked = load_printed("cascade-losses").take_part("mnist-printed").ordering
+    assert {ordering["says"] for ordering in found["orderings"]} == {ordering.says for ordering in asked}
+    assert {f"{loss}-p2: exit 1" for loss in ("sum", "soft", "firm")} <= found["values"].keys()

@@ -127,18 +127,12 @@ def trained(folder: Path) -> dict[bool, Run]:
     return {name == "eenet8-v2": by_seed[0] for name, by_seed in runs.items()}
 
 
+OWN = {"losses", "criteria", "training", "latency", "related", "device"}
+"""Parts that a test of their own runs."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "part",
-    [
-        "losses-quick",
-        "trade-off-quick",
-        "costs",
-        "placements",
-        "heads",
-        "criteria-cifar10",
-    ],
-)
+@pytest.mark.parametrize("part", [part.name for part in eenet.PAPER.parts if part.name not in OWN])
 def test_a_part_records_and_shows_every_network_that_it_trains(
     part: str, folder: Path, trained: dict[bool, Run]
 ) -> None:
@@ -149,3 +143,16 @@ def test_a_part_records_and_shows_every_network_that_it_trains(
     assert {value.key for value in printed.value} <= record["values"].keys()
     assert len(printed.ordering) == len(record["orderings"])
     assert all((folder / f"{name}.svg").exists() for name in record["pictures"])
+
+
+@pytest.mark.slow
+def test_networks_are_measured_on_the_device(folder: Path) -> None:
+    """Compiled, calibrated and measured under their learned confidences, with the gain over the plain network."""
+    found = run_part("device", folder)
+
+    (evaluation,) = found["details"]["evaluations"].values()
+    assert "learned" == evaluation["criterion"]
+    assert {"eenet8-v2: gain", "eenet8-v2: gain over the plain network"} <= found["values"].keys()
+    assert all(value["mean"] is not None for value in found["values"].values())
+    (table,) = eenet.PAPER.find_part("device").show(found)
+    assert ["eenet8-v2-0"] == [row[0] for row in table.rows]

@@ -59,7 +59,9 @@ def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable
     asked, request = load_paper(paper).find_part(part), Request(out, (0,), quick=True)
     variants = asked.variants(replace(request, quick=False))
     runs = {name: {0: find_run(name)} for name in variants}
-    tables = record_part(paper, asked, request, runs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tables = record_part(paper, asked, request, runs)
     assert all(table.rows for table in tables)
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
 
