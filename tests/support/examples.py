@@ -7,4 +7,5 @@ import hypothesis
 
 def at_most(count: int) -> int:
     """So many, or as few as the profile in use has: on an emulated board each takes ten to twenty times as long."""
-    return min(count, hypothesis.settings.default.max_examples)
+    default = hypothesis.settings.default
+    return min(count, default.max_examples) if default else count
