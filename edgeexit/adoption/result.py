@@ -94,6 +94,13 @@ class ExitsOnDevice:
     pays: bool
     conclusion: str
 
+    @property
+    def verdict(self) -> str:
+        """`pays`, `does not pay`, or `undecided` where the measurement cannot tell both times apart."""
+        if self.evaluation.verdict in ("AMBIGUOUS", "INVALID"):
+            return "undecided"
+        return "pays" if self.pays else "does not pay"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionResult:
@@ -133,6 +140,11 @@ class AdoptionResult:
     pays: bool
     conclusion: str
     files: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """That of `on_device`; `does not pay` where no exit was added."""
+        return "does not pay" if self.on_device is None else self.on_device.verdict
 
     @property
     def on_device(self) -> ExitsOnDevice | None:

@@ -29,14 +29,14 @@ def print_adoption(result: AdoptionResult) -> None:
     if result.evaluation is not None:
         _print_statements(result.evaluation)
     print_list(result.files, heading="Written:")
-    _print_conclusion(result.pays, result.conclusion)
+    print_verdict(result.verdict.upper(), f"{result.conclusion}.")
 
 
 def print_exits_on_device(record: ExitsOnDevice, places: str) -> None:
     """The comparison of a network that was trained, what limits it, and the conclusion last."""
     print_tables([_make_comparison(record, places)])
     _print_statements(record.evaluation)
-    _print_conclusion(record.pays, record.conclusion)
+    print_verdict(record.verdict.upper(), f"{record.conclusion}.")
 
 
 def _print_statements(evaluation: DeviceEvaluation) -> None:
@@ -44,10 +44,6 @@ def _print_statements(evaluation: DeviceEvaluation) -> None:
     for statement in evaluation.statements:
         print_verdict(*statement.split(": ", 1))
     print_list(evaluation.advice)
-
-
-def _print_conclusion(pays: bool, conclusion: str) -> None:
-    print_verdict("PAYS" if pays else "DOES NOT PAY", f"{conclusion}.")
 
 
 def _make_data_table(result: AdoptionResult) -> Table:

@@ -31,9 +31,12 @@ _A_QUANTITY = re.compile(rf"{_A_NUMBER.pattern}(?: (?:[nµm]?s|[nµm]?J|[KMGT]i?
 _FAULTS = re.compile(r"(has \d+ faults:) (.+)$", re.DOTALL)
 
 _STYLES: dict[str, str] = {
-    **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active", "✓"), "green"),
-    **dict.fromkeys(("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid", "✗"), "bold red"),
-    **dict.fromkeys(("undecided", "noisy", "AMBIGUOUS", "suspect", "warn", "SAME", "!"), "yellow"),
+    **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active", "✓", "PAYS"), "green"),
+    **dict.fromkeys(
+        ("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid", "✗", "DOES NOT PAY"),
+        "bold red",
+    ),
+    **dict.fromkeys(("undecided", "UNDECIDED", "noisy", "AMBIGUOUS", "suspect", "warn", "SAME", "!"), "yellow"),
 }
 """Colours of the words that judge, wherever a cell or a line begins with one of them."""
 

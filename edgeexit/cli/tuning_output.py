@@ -21,5 +21,5 @@ def print_tuning(result: TuningResult, page: Path) -> None:
     print_list(list_not_tried(result), heading="Not tried, or not to the end:")
     for statement in result.chosen.statements:
         print_verdict(*statement.split(": ", 1))
-    print_verdict("PAYS" if result.pays else "DOES NOT PAY", f"{result.conclusion}.")
+    print_verdict(result.verdict.upper(), f"{result.conclusion}.")
     print_list([result.bundle, str(page)], heading="Written:")

@@ -162,7 +162,7 @@ def _make_finalist(tuned: Tuned, place: int) -> Finalist:
         else tuple(f"{what}: {sentence}" for what, sentence in calibration.verdict.lines()),
         predicted_ratio=policy.mean_s / tuned.watch.reference_s,
         ratio=None if trial is None else trial.ratio,
-        ratio_low=None if trial is None else trial.ratio * (1 - trial.error),
+        ratio_low=None if trial is None else trial.ratio * max(0.0, 1 - trial.error),
         ratio_high=None if trial is None else trial.ratio * (1 + trial.error),
         mean_s=None if trial is None else trial.mean_s,
         accuracy=None if trial is None or labels is None else float(np.mean(trial.labels == labels)),
@@ -212,12 +212,20 @@ def _conclude(tuned: Tuned, best: Finalist) -> str:
         ratio, mean_s = best.predicted_ratio, best.predicted_ratio * tuned.watch.reference_s
     as_fast = f"{format_ratio(1 / ratio)} times as fast as the network without exits ({seconds(mean_s)} in the mean)"
     said = (f"predicted, not run: {as_fast}" if best.ratio is None else as_fast) + _name_faster(tuned)
+    if best.is_undecided:
+        said += f", but its time is {_show_interval(best)} times that network's (95 %): too uncertain to tell, measure again"
     truth, labels = tuned.validate.labels, tuned.validate.reference
     if truth is None or best.accuracy is None:
         assert best.agreement is not None
         return f"{said}, with {percent(best.agreement, 1)} of its answers, on {tuned.parts[1]:,} samples that chose nothing"
     drop = best.accuracy - float(np.mean(labels == truth))
     return f"{said}, accuracy {points(drop)} beside it, on {tuned.parts[1]:,} samples that chose nothing"
+
+
+def _show_interval(one: Finalist) -> str:
+    assert one.ratio_low is not None
+    assert one.ratio_high is not None
+    return f"{format_ratio(one.ratio_low)} to {format_ratio(one.ratio_high)}"
 
 
 def _name_faster(tuned: Tuned) -> str:

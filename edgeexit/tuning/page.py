@@ -65,11 +65,10 @@ def render_tuning_page(result: TuningResult) -> str:
         f"chose, {result.validate:,} only judged. {len(result.tried):,} candidates. 1 × is the network as it was given: "
         f"{result.reference.precision}, without exits, {result.reference.backend}, one thread, {units.seconds(result.reference_s)}."
     )
-    verdict = "Pays" if result.pays else "Does not pay"
     gains = [describe_contribution(one) for one in result.contributions]
     body = (
         f'{render_heading(1, "Tuning")}<p class="sub">{escape(about)}</p>{CONTENTS}'
-        f"{render_cards(_make_cards(result))}<p>{verdict}: {escape(result.conclusion)}.</p>"
+        f"{render_cards(_make_cards(result))}<p>{result.verdict.capitalize()}: {escape(result.conclusion)}.</p>"
         f"{render_statements(list(_list_statements(result)))}"
         f"{render_box('<b>What each choice brings, predicted</b>', gains)}"
         f"{render_figures(list(_plot(result)))}"

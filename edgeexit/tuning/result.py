@@ -87,6 +87,11 @@ class Finalist:
     exit_rates: tuple[float, ...]
     chosen: bool
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it was measured, and the interval of its time holds that of the reference."""
+        return self.ratio_low is not None and self.ratio_high is not None and self.ratio_low < 1 <= self.ratio_high
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -197,6 +202,13 @@ class TuningResult:
             MissingExtra: pandas is not installed.
         """
         return make_data_frame(self.to_records())
+
+    @property
+    def verdict(self) -> str:
+        """`pays`, `does not pay`, or `undecided` where the measurement cannot tell the chosen one's time from the reference's."""
+        if self.chosen.is_undecided:
+            return "undecided"
+        return "pays" if self.pays else "does not pay"
 
     @property
     def chosen(self) -> Finalist:

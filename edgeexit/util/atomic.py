@@ -26,13 +26,23 @@ def make_output_folder(path: Path) -> None:
     """Make a folder that the user named, with those above it; one that is there already stays as it is.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made, or it is a bundle, to whose files none may be added.
     """
+    if _is_bundle(path):
+        msg = f"{path} is a bundle: choose another folder to write into."
+        raise InputError(msg)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"cannot make the folder {path}: {error.strerror or error}"
         raise InputError(msg) from error
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return b'"edgeexit.bundle/' in (path / "manifest.json").read_bytes()
+    except OSError:
+        return False
 
 
 @contextmanager

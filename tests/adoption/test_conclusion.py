@@ -6,6 +6,7 @@ import pytest
 
 from edgeexit.adoption.flow import FoundPlaces, explain_no_exits
 from edgeexit.adoption.measurement import conclude
+from edgeexit.adoption.result import ExitsOnDevice
 from edgeexit.evaluate import DeviceEvaluation
 
 
@@ -62,6 +63,16 @@ def test_a_gain_is_told_only_where_the_comparison_shows_it(
 
     assert told is pays
     assert words in sentence
+    record = ExitsOnDevice(
+        evaluation=make_evaluation(verdict, speedup, state),
+        plain_accuracy=0.9,
+        ratio_low=None,
+        ratio_high=None,
+        pays=told,
+        conclusion=sentence,
+    )
+    undecided = verdict in ("AMBIGUOUS", "INVALID")
+    assert ("undecided" if undecided else "pays" if pays else "does not pay") == record.verdict
 
 
 def test_a_drop_that_the_unseen_samples_break_beyond_doubt_does_not_pay() -> None:

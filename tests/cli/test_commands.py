@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ from tests.networks import images
 from tests.support.command_line import run_edgeexit
 from tests.support.manifests import write_manifest
 
+_PLAIN_NETWORK = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10))
+"""
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -108,6 +115,25 @@ def test_bad_usage_is_one_message_and_exit_code_2(
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "out.eexit").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "adopt", "replay", "serve-export"])
+def test_no_command_writes_its_files_into_a_bundle(command: str, compiled: Path, tmp_path: Path) -> None:
+    """A bundle that is named as the folder for something else stays as it is."""
+    bundle, network = tmp_path / "network.eexit", tmp_path / "net.py"
+    shutil.copytree(compiled, bundle)
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    if command in ("train", "adopt"):
+        pytest.importorskip("torch")
+        network.write_text(_PLAIN_NETWORK, encoding="utf-8")
+    subject = {"train": "lenet-digits", "adopt": f"{network}:make"}.get(command, str(compiled))
+    np.savez(tmp_path / "data.npz", x=images(8))
+    data = {"adopt": ("--data", "digits"), "replay": ("--data", str(tmp_path / "data.npz"))}.get(command, ())
+    ended = run_edgeexit(command, subject, *data, "-o", bundle)
+
+    assert 2 == ended.returncode, ended.stderr
+    assert "is a bundle: choose another folder" in ended.stderr
+    assert before == {path.name: path.read_bytes() for path in bundle.iterdir()}
 
 
 def test_labels_that_the_network_does_not_have_are_refused(compiled: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +180,25 @@ def test_the_page_has_the_conclusion_and_every_table(tuned: tuple[Path, TuningRe
     """The same words as the terminal's; the chosen candidate is marked among those that were tried."""
     _, result = tuned
     page = render_tuning_page(result)
-    assert f"{'Pays' if result.pays else 'Does not pay'}: {result.conclusion}" in page
+    assert f"{result.verdict.capitalize()}: {result.conclusion}" in page
     assert ">chosen</text>" in page
     for part in (result.conclusion, "The last candidates", "What was tried", result.chosen.setup.criterion):
         assert part in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.5, 0.9, "pays"), (0.0, 9.7, "undecided"), (0.9, 1.0, "undecided"), (1.1, 1.3, "does not pay")],
+)
+def test_a_time_that_cannot_be_told_from_the_networks_is_undecided(
+    tuned: tuple[Path, TuningResult], low: float, high: float, verdict: str
+) -> None:
+    """Neither a gain nor a loss is said of a ratio whose interval holds 1."""
+    _, result = tuned
+    chosen = replace(result.chosen, ratio=(low + high) / 2, ratio_low=low, ratio_high=high)
+    found = replace(result, finalists=(chosen,), pays=high < 1)
+    assert verdict == found.verdict
+    assert f"{verdict.capitalize()}: {found.conclusion}" in render_tuning_page(found)
 
 
 def test_a_target_that_nothing_meets_names_the_nearest_and_by_which_candidate(
