@@ -212,20 +212,22 @@ def _conclude(tuned: Tuned, best: Finalist) -> str:
         ratio, mean_s = best.predicted_ratio, best.predicted_ratio * tuned.watch.reference_s
     as_fast = f"{format_ratio(1 / ratio)} times as fast as the network without exits ({seconds(mean_s)} in the mean)"
     said = (f"predicted, not run: {as_fast}" if best.ratio is None else as_fast) + _name_faster(tuned)
-    if best.is_undecided:
-        said += f", but its time is {_show_interval(best)} times that network's (95 %): too uncertain to tell, measure again"
+    of = f"on {tuned.parts[1]:,} samples that chose nothing{_explain_doubt(best)}"
     truth, labels = tuned.validate.labels, tuned.validate.reference
     if truth is None or best.accuracy is None:
         assert best.agreement is not None
-        return f"{said}, with {percent(best.agreement, 1)} of its answers, on {tuned.parts[1]:,} samples that chose nothing"
-    drop = best.accuracy - float(np.mean(labels == truth))
-    return f"{said}, accuracy {points(drop)} beside it, on {tuned.parts[1]:,} samples that chose nothing"
+        return f"{said}, with {percent(best.agreement, 1)} of its answers, {of}"
+    return f"{said}, accuracy {points(best.accuracy - float(np.mean(labels == truth)))} beside it, {of}"
 
 
-def _show_interval(one: Finalist) -> str:
+def _explain_doubt(one: Finalist) -> str:
+    """That the time cannot be told from that of the network without exits, where it is so."""
+    if not one.is_undecided:
+        return ""
     assert one.ratio_low is not None
     assert one.ratio_high is not None
-    return f"{format_ratio(one.ratio_low)} to {format_ratio(one.ratio_high)}"
+    between = f"{format_ratio(one.ratio_low)} and {format_ratio(one.ratio_high)}"
+    return f"; its time is between {between} times that of the network (95 %), too uncertain to tell: measure again on a quieter machine"
 
 
 def _name_faster(tuned: Tuned) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -90,11 +91,10 @@ def _list_statements(result: TuningResult) -> Iterator[tuple[str, str, str]]:
 def _make_cards(result: TuningResult) -> tuple[tuple[str, str, str], ...]:
     best = result.chosen
     ratio = best.predicted_ratio if best.ratio is None else best.ratio
-    around = (
-        "predicted, not run"
-        if best.ratio_low is None or best.ratio_high is None
-        else (f"{units.format_ratio(1 / best.ratio_high)} to {units.format_ratio(1 / best.ratio_low)} with 95 %")
-    )
+    around = "predicted, not run"
+    if best.ratio_low is not None and best.ratio_high is not None:
+        fastest = 1 / best.ratio_low if best.ratio_low else math.inf
+        around = f"{units.format_ratio(1 / best.ratio_high)} to {units.format_ratio(fastest)} with 95 %"
     quality = best.accuracy if best.accuracy is not None else best.agreement
     setup = best.setup
     return (
