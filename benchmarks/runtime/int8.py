@@ -1,18 +1,17 @@
 """int8 beside float32 on networks of a mobile and of a residual kind, in each backend, with the layers that take the time.
 
     python -m benchmarks int8 [--networks mobilenetv2,resnet20] [--backends onnxruntime,openvino] [--seconds 10]
-    ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks int8 --backends openvino     the same CPU without its 8-bit instructions
+    python -m benchmarks avx2 python -m benchmarks int8     the same as on a CPU without VNNI
 
 The architectures of `plain_networks` (MobileNetV2 with depthwise convolutions, ResNet-20) with two early exits and random weights: the time
 does not depend on them, answers are not looked at. Precisions and backends are interleaved in one process, one thread, staged. Shares of
-kinds of layers are those of ONNX Runtime's own profile. OpenVINO's kernels heed ONEDNN_MAX_CPU_ISA; ONNX Runtime has no such switch.
+kinds of layers are those of ONNX Runtime's own profile.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -41,7 +40,6 @@ from edgeexit.util.units import seconds as as_time
 
 PRECISIONS = ("float32", "int8")
 _PLACES = (0.3, 0.6)
-_ISA = "ONEDNN_MAX_CPU_ISA"
 _INPUTS, _PROFILED = 16, 200
 
 
@@ -77,8 +75,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the JSON files; the default is benchmarks/results/<device>/")
     arguments = parser.parse_args()
     vnni = sorted(set(read_device_facts().get("isa", "").split()) & {"avx512_vnni", "avx_vnni"})
-    largest = os.environ.get(_ISA, "")
-    suffix = f"-{largest.lower()}" if largest else ""
     for name in arguments.networks.split(","):
         before = read_device_state()
         with tempfile.TemporaryDirectory() as folder:
@@ -87,9 +83,9 @@ def main() -> None:
             found = time_all(bundles, arguments.backends.split(","), arguments.seconds)
             kinds = {p: profile(b.file(b.manifest.backbone), arguments.width) for p, b in bundles.items()}
         show(name, found, kinds)
-        body = {"vnni": vnni, "largest_isa": largest, "exits": found, "kinds_s": kinds}
-        arguments.output = arguments.folder and arguments.folder / f"int8{suffix}-{name}.json"
-        record(f"int8{suffix}", Case(name, model, None, "noise", "noise"), arguments, body, before)
+        body = {"vnni": vnni, "exits": found, "kinds_s": kinds}
+        arguments.output = arguments.folder and arguments.folder / f"int8-{name}.json"
+        record("int8", Case(name, model, None, "noise", "noise"), arguments, body, before)
 
 
 def export(name: str, width: int, folder: Path) -> Path:
