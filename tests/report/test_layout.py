@@ -29,6 +29,7 @@ from edgeexit.report.plot.label_placement import (
     Label,
     Rectangle,
     estimate_text_width,
+    list_boxes_along,
     list_places_around_point,
     list_places_beside_line,
     place_labels,
@@ -155,6 +156,17 @@ def test_notes_beside_points_are_in_every_form_of_a_picture(tmp_path: Path) -> N
         save_picture(picture, tmp_path / "a.svg")
         drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")  # a text is drawn as shapes, with itself as a comment
         assert drawn.count("<!-- exit 2 alone -->") == render_standalone(picture).count(">exit 2 alone</text>") > 0
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e4, 1e4) | st.just(np.nan) | st.just(np.inf)] * 2), max_size=8))
+def test_boxes_along_a_curve_lie_on_it(points: list[tuple[float, float]]) -> None:
+    """From its first point to its last; what is not finite, and a curve without points, has none."""
+    xs, ys = np.array(points, np.float64).reshape(-1, 2).T
+    boxes = list_boxes_along(xs, ys)
+    kept = [point for point in points if np.isfinite(point).all()]
+    assert bool(kept) == bool(boxes)
+    for point, box in zip(kept[:1] + kept[-1:], boxes[:1] + boxes[-1:], strict=True):
+        assert point == pytest.approx(((box.left + box.right) / 2, (box.top + box.bottom) / 2), abs=1e-6)
 
 
 def test_one_axis_has_one_notation() -> None:

@@ -89,7 +89,14 @@ def place_labels(
 
 
 def list_boxes_along(xs: NDArray[np.float64], ys: NDArray[np.float64], step: float = 8.0) -> list[Rectangle]:
-    """Small boxes along a curve of straight pieces, [n] and [n] pixels, at most about `step` apart and 200 in all."""
+    """Small boxes along a curve of straight pieces, [n] and [n] pixels, about `step` apart and at most 201 in all.
+
+    Points that are not finite are left out.
+    """
+    finite = np.isfinite(xs) & np.isfinite(ys)
+    xs, ys = xs[finite], ys[finite]
+    if not len(xs):
+        return []
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(xs), np.diff(ys)))])
     at = np.linspace(0.0, along[-1], int(min(200, 1 + along[-1] // step)) + 1)
     places = zip(np.interp(at, along, xs).tolist(), np.interp(at, along, ys).tolist(), strict=True)
