@@ -73,8 +73,10 @@ def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         _DRAW.get(type(part), _draw_curves)(part, axes)
     canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
-    canvas.draw_without_rendering()  # where things stand is known from here on
-    for part, axes in zip(parts, canvas.axes, strict=False):
+    noted = [(part, axes) for part, axes in zip(parts, canvas.axes, strict=False) if _list_noted(part)]
+    if noted:
+        canvas.draw_without_rendering()  # where things stand is known from here on
+    for part, axes in noted:
         _write_notes(part, axes)
     with (
         replace_atomically(path) as scratch,
@@ -104,10 +106,14 @@ def _draw_curves(figure: Any, axes: Any) -> None:
     _draw_legend(axes)
 
 
+def _list_noted(picture: Any) -> list[Points]:
+    """Points with a note; bars and images have none."""
+    marks = picture.marks if isinstance(picture, Figure) else ()
+    return [mark for mark in marks if isinstance(mark, Points) and mark.note and len(mark.xs)]
+
+
 def _write_notes(figure: Any, axes: Any) -> None:
     """Notes beside their points, where the page would place them: in CSS pixels from the upper left corner of the picture."""
-    if not isinstance(figure, Figure):
-        return
     canvas = axes.figure
     pixel, size = canvas.dpi / 72 * _POINTS, canvas.bbox.size
 
@@ -118,9 +124,9 @@ def _write_notes(figure: Any, axes: Any) -> None:
     def make_box(box: Any) -> Rectangle:
         return Rectangle(box.x0 / pixel, (size[1] - box.y1) / pixel, box.x1 / pixel, (size[1] - box.y0) / pixel)
 
-    noted = [mark for mark in figure.marks if isinstance(mark, Points) and mark.note and len(mark.xs)]
     labels = [
-        Label(m.note, m.tone, list_places_around_point(*place(m)[-1].tolist(), below=m.note_below)) for m in noted
+        Label(m.note, m.tone, list_places_around_point(*place(m)[-1].tolist(), below=m.note_below))
+        for m in _list_noted(figure)
     ]
     lines = [mark for mark in figure.marks if isinstance(mark, Line) and len(mark.xs)]
     avoided = [box for mark in lines for box in list_boxes_along(*place(mark).T)]
