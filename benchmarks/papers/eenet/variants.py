@@ -36,6 +36,10 @@ PLACEMENTS = {"quadratic": 3, "fine": 3, "pareto": 2, "golden": 3, "linear": 2}
 PLACEMENTS_32 = {"quadratic": 4, "fine": 5}
 """The same of EENet-32, of those that are made."""
 
+LONGER_PLACEMENTS = ("pareto", "golden", "linear")
+"""Those of EENet-20 that are also trained for more epochs: what do the others lose by a short schedule?"""
+LONGER_EPOCHS = 15
+
 HEADS = ("fc", "pool", "bnpool")
 """The exit blocks of Table 4.3; `fc` is the one that the thesis calls plain."""
 
@@ -83,9 +87,16 @@ def list_placement_variants(request: Request, depth: int = 20) -> dict[str, Vari
     placements = PLACEMENTS if depth == 20 else PLACEMENTS_32
     found = {f"eenet{depth}-plain": Variant(_keep_plain(base))}
     for rule in ("fine",) if request.quick else placements:
-        placed = replace(base, options={**base.options, "after": rule, "count": placements[rule]})
-        found[f"eenet{depth}-{rule}"] = Variant(placed.without_phase("plain"))
+        found[f"eenet{depth}-{rule}"] = _place_exits(base, rule, placements[rule])
     return found
+
+
+def list_longer_placement_variants(request: Request) -> dict[str, Variant]:
+    """Three placements on EENet-20, for `LONGER_EPOCHS` epochs; in the short version one of them."""
+    base = _load("eenet20-cifar10", request, "quick")
+    longer = base if request.quick else base.with_epochs(LONGER_EPOCHS)
+    placements = LONGER_PLACEMENTS[:1] if request.quick else LONGER_PLACEMENTS
+    return {f"eenet20-longer-{rule}": _place_exits(longer, rule, PLACEMENTS[rule]) for rule in placements}
 
 
 def list_head_variants(request: Request) -> dict[str, Variant]:
@@ -123,6 +134,12 @@ def _load(recipe: str, request: Request, preset: str | None = None) -> TrainingR
     """The recipe; in the short version two epochs of the digits that edgeexit ships."""
     loaded = load_recipe(recipe, preset=preset)
     return replace(loaded.with_epochs(2), data="digits", precision="float32") if request.quick else loaded
+
+
+def _place_exits(base: TrainingRecipe, rule: str, count: int) -> Variant:
+    """The network with so many early exits where the rule has them, and nothing beside it."""
+    placed = replace(base, options={**base.options, "after": rule, "count": count})
+    return Variant(placed.without_phase("plain"))
 
 
 def _keep_plain(recipe: TrainingRecipe) -> TrainingRecipe:
