@@ -78,7 +78,7 @@ TEST_AARCH64 := env EDGEEXIT_AARCH64="$(CURDIR)/$(AARCH64)/python" $(BIN)/python
 test-aarch64: $(AARCH64)/.tried  ## the emulated board: answers, doctor in three precisions, the demo, core tests: 6 minutes of CPU time
 	$(TEST_AARCH64)
 
-test-aarch64-quick: $(AARCH64)/.tried
+test-aarch64-quick: $(AARCH64)/.tried  ## of these the answers and the demo: 2 minutes of CPU time
 	timeout 600 $(TEST_AARCH64) -m "not slow"
 
 .PHONY: $(AARCH64)/.tried        # made once where it can be, and tried again where it could not

@@ -91,7 +91,6 @@ def test_the_conformance_suite_passes(precision: str, tmp_path: Path) -> None:
     assert "0 failed" in said
 
 
-@pytest.mark.slow
 def test_the_demo_ends_with_its_accuracy(tmp_path: Path) -> None:
     """Every step in brief; the target asks for nothing about time, which says nothing under emulation."""
     found = json.loads(run_there(tmp_path, "-m", "tests.aarch64.demo", "--target", "accuracy>=0.98", "--json"))
