@@ -357,7 +357,7 @@ def test_a_board_is_measured_through_the_sampling_process(tmp_path: Path) -> Non
 
     recorder = ProcessRecorder(meter, tmp_path)
     report = measure_energy(
-        {"exit 1": infer}, EnergyOptions(recorder=recorder, clock=Board(), seconds=2.0, idle_s=0.5, trials=1)
+        {"exit 1": infer}, EnergyOptions(recorder=recorder, clock=Board(), seconds=1.0, idle_s=0.5, trials=1)
     )
     call = report.find_call("exit 1")
 

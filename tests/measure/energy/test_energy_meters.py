@@ -171,7 +171,7 @@ def test_every_meter_of_a_machine_is_read_at_once(tmp_path: Path) -> None:
     first, second = (ProcessRecorder(meter, root) for meter in meters)
     calls: dict[str, Call] = {"exit 1": lambda i: spend(0.002, 1800, 20.0)}
     report = measure_energy(
-        calls, EnergyOptions(recorder=first, also=[second], clock=Machine(), seconds=2.0, idle_s=0.5, trials=1)
+        calls, EnergyOptions(recorder=first, also=[second], clock=Machine(), seconds=1.0, idle_s=0.5, trials=1)
     )
 
     assert 9.0 == pytest.approx(report.find_call("exit 1").power_w, rel=0.02)
