@@ -144,7 +144,12 @@ def time_stages_here(
             opened.callback(program.close)
             clocks[name] = _StageClock(program, built, bundle, singles)
         time_interleaved(
-            clocks, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
+            clocks,
+            seconds=seconds,
+            warmup_s=min(_WARMUP_S, seconds),
+            block_s=_BLOCK_S,
+            fewest_rounds=_FEWEST_ROUNDS,
+            seed=seed,
         )
     return {name: clock.medians_s() for name, clock in clocks.items()}
 
@@ -217,7 +222,12 @@ def time_forms_here(
             for exit in exits
         }
         timed = time_interleaved(
-            calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
+            calls,
+            seconds=seconds,
+            warmup_s=min(_WARMUP_S, seconds),
+            block_s=_BLOCK_S,
+            fewest_rounds=_FEWEST_ROUNDS,
+            seed=seed,
         )
     return {form: np.array([timed[f"{form} {exit}"].median_s for exit in exits]) for form in runners}
 

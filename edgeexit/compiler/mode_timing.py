@@ -33,7 +33,7 @@ from edgeexit.util.scratch import make_scratch_folder
 
 _PROCESSES = 3
 _BLOCK_S = 0.005  # short, for many pairs of blocks in little time
-_WARMUP_S = 0.2  # of each call: a network of tenths of a second is warm after a few
+_WARMUP_S = 0.2  # of each call, and never longer than the timing: a network of tenths of a second is warm after a few
 _FEWEST_ROUNDS = 5  # of such a network, whose rounds take longer than the time asked for
 _CLEARLY = 0.99
 
@@ -139,7 +139,12 @@ def measure_in_process(
         }
         calls["backbone"] = partial(_run_backbone, backbone, singles)
         samples = time_interleaved(
-            calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
+            calls,
+            seconds=seconds,
+            warmup_s=min(_WARMUP_S, seconds),
+            block_s=_BLOCK_S,
+            fewest_rounds=_FEWEST_ROUNDS,
+            seed=seed,
         )
     staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
     fused_s = tuple(

@@ -28,7 +28,6 @@ def main() -> None:
         shorten_defaults(patch)
         make_choices_brief(patch)
         shorten_suites(patch, Path(folder))
-        patch.setattr(mode_timing, "_PROCESSES", 1)
         patch.setattr(mode_timing, "SECONDS", MODES_S)
         change_default(patch, compilation.compile_model, "seconds", MODES_S)
         app(["demo", *sys.argv[1:]], prog_name="edgeexit")

@@ -140,8 +140,11 @@ def test_what_auto_cannot_do_is_refused(given: dict[str, object], message: str, 
 
 
 @pytest.mark.slow
-def test_auto_keeps_what_it_measured_in_the_bundle(model: Path, tmp_path: Path) -> None:
+def test_auto_keeps_what_it_measured_in_the_bundle(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever was chosen: the comparison names it, and the bundle is opened with it."""
+    monkeypatch.setattr("edgeexit.compiler.backend_timing.PROCESSES", 2)
     told: set[str] = set()
     bundle = edgeexit.compile(
         model, tmp_path / "b.eexit", backend="auto", seconds=0.05, progress=lambda what, *_: told.add(what)

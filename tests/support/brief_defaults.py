@@ -27,12 +27,13 @@ CURVE_POINTS = 8
 def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
     """In this process: seconds of calibrating (6 for users), timing a cascade (2), other load (0.5); points of a curve (40); no fsync.
 
-    A compile times no mode (2 seconds for users), but where a test asks for it: the processes that do so take longer to start than a small
-    network takes to compile.
+    A compile times no mode (2 seconds for users), but where a test asks for it, and then in one process (3): these take longer to start
+    than a small network takes to compile.
     """
     patch.setattr(os, "fsync", lambda handle: None)
     patch.setattr(procedure, "SECONDS", CALIBRATE_S)
     patch.setattr(mode_timing, "SECONDS", COMPILE_S)
+    patch.setattr(mode_timing, "_PROCESSES", 1)
     patch.setattr(costs, "_SECONDS", COSTS_S)
     patch.setattr(checks, "_LOAD_S", LOAD_S)
     change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
