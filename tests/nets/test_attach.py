@@ -21,14 +21,14 @@ from tests.exporter.networks import run
 from tests.nets import classifiers as c
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any], list[str]]] = {
-    "ResNet-18": (lambda: c.ResNet(c.BasicBlock, (8, 12, 16, 24)), c.make_image, ["maxpool", "layer1.0"]),
-    "ResNet-50": (lambda: c.ResNet(c.Bottleneck, (16, 24, 32, 48)), c.make_image, ["maxpool", "layer1.0"]),
-    "MobileNetV2": (lambda: c.MobileNet(nn.ReLU6), c.make_image, ["features.1", "features.2"]),
-    "MobileNetV3": (lambda: c.MobileNet(nn.Hardswish, excite=True), c.make_image, ["features.1", "features.2"]),
-    "EfficientNet": (lambda: c.MobileNet(nn.SiLU, excite=True), c.make_image, ["features.1", "features.2"]),
-    "DenseNet": (c.DenseNet, c.make_image, ["features.denseblock1.1", "features.denseblock1"]),
+    "ResNet-18": (lambda: c.ResNet(c.BasicBlock, (8, 12)), c.make_image, ["maxpool", "layer1.0"]),
+    "ResNet-50": (lambda: c.ResNet(c.Bottleneck, (16, 24)), c.make_image, ["maxpool", "layer1.0"]),
+    "MobileNetV2": (lambda: c.MobileNet(nn.ReLU6), c.make_image, ["features.0", "features.2"]),
+    "MobileNetV3": (lambda: c.MobileNet(nn.Hardswish, excite=True), c.make_image, ["features.0", "features.2"]),
+    "EfficientNet": (lambda: c.MobileNet(nn.SiLU, excite=True), c.make_image, ["features.0", "features.2"]),
+    "DenseNet": (c.DenseNet, c.make_image, ["features.denseblock1.0", "features.denseblock1"]),
     "VGG with batch norm": (c.make_vgg, c.make_image, ["2", "4"]),
-    "ViT": (c.ViT, c.make_image, ["encoder.layers.0", "encoder.layers.1"]),
+    "ViT": (c.ViT, c.make_image, ["patch_embed", "encoder.layers.0"]),
     "ConvNeXt": (c.ConvNeXt, c.make_image, ["stages.0.0", "down"]),
     "1-D CNN": (c.make_cnn_1d, lambda: torch.rand(1, 2, 64), ["0", "1"]),
     "GRU": (c.StackedGRU, lambda: torch.rand(1, 4, 3), ["embed", "rnn1"]),
@@ -151,7 +151,7 @@ def test_a_head_is_chosen_by_its_name(network: str, head: str) -> None:
     """Every row of the table gives logits."""
     module, example = make(network)
 
-    net = edgeexit.add_exits(module, example, count=1, head=head)
+    net = edgeexit.add_exits(module, example, after=NETWORKS[network][2][1:], head=head)
 
     assert [(1, c.CLASSES)] * 2 == [tuple(z.shape) for z in ask(net, example)]
     assert head in HEADS

@@ -26,11 +26,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 1, 1), "collaboration": "fc"}),
     "vision transformer, exits on the class token": ("vit", {"depth": 2, "every": 1}),
     "1-D convolutions on signals": ("signal", {}),
-    "two models in a cascade": ("resnet-cascade", {"depths": (8, 14)}),
+    "two models in a cascade": ("resnet-cascade", {"depths": (8, 8), "filters": (8, 16)}),
     "the CNN of the cascade losses": ("cascade-cnn", {}),
     "DenseNet, a head after each block": ("densenet", {"layers": 2, "blocks": 2}),
 }
-COUNT = 20
+COUNT = 8
 
 
 def eager(module: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
