@@ -35,7 +35,7 @@ def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same document stands in the file and in --json."""
-    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr(conformance, "NETWORKS", ("skips",))
     output = tmp_path / "proof.json"
     result = CliRunner().invoke(
         app, ["doctor", "--backend", "openvino", "--quick", *FEW, "--output", str(output), "--json"]
@@ -96,7 +96,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no failure, and costs time."""
-    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr(conformance, "NETWORKS", ("skips",))
     monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_OPTIMIZED", 0)
     output = tmp_path / "proof.json"
     result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--quick", *FEW, "--output", str(output)])
@@ -107,7 +107,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
 
 def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And stands in the table with what was found."""
-    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr(conformance, "NETWORKS", ("skips",))
     name = "logits are the model's"
     monkeypatch.setitem(CHECKS, name, lambda _case, _runner: SelfCheck(name, False, "made to fail"))
     result = CliRunner().invoke(
@@ -151,7 +151,7 @@ def test_without_tensorrt_the_doctor_says_what_is_missing_and_proves_nothing(
 @pytest.mark.slow
 def test_on_a_simulated_board_the_doctor_times_all_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a user with a board runs, from the command line to the table."""
-    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr(conformance, "NETWORKS", ("skips",))
     monkeypatch.setattr("edgeexit.hardware.find_current_profile", lambda: find_profile("jetson-orin-nano"))
     output = tmp_path / "proof.json"
     with installed(Gpu(integrated=True)):

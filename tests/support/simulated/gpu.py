@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -110,6 +111,7 @@ class Gpu:
         self.says: dict[str, str] = {}  # what TensorRT logs when a call of that name fails
         self.body_limit: str | None = None  # a kind of node that bodies refuse, for tests of the fallback
         self._next = 0x7F00_0000_0000
+        self._starts: list[int] = []  # device addresses of the blocks, which rise
 
     # -- rules ---------------------------------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class Gpu:
             block.alias = self._next
             self._next += -(-size // 4096) * 4096 + 4096
         self.blocks.append(block)
+        self._starts.append(block.alias or block.address)
         return block
 
     def free(self, block: Block) -> None:
@@ -196,9 +199,10 @@ class Gpu:
 
     def at(self, address: int, size: int) -> NDArray[np.uint8]:
         """The bytes at a device address."""
-        for block in self.blocks:
-            start = block.alias if block.pinned else block.address
-            if start <= address and address + size <= start + len(block.data):
+        place = bisect_right(self._starts, address) - 1
+        if place >= 0:
+            block, start = self.blocks[place], self._starts[place]
+            if address + size <= start + len(block.data):
                 self.need(not block.freed, f"freed memory {address:#x} used by the GPU")
                 return block.data[address - start : address - start + size]
         self.broken(f"{size} bytes at {address:#x} are no memory of the GPU")
