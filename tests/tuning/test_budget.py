@@ -75,7 +75,7 @@ def test_timing_has_a_least_share_and_the_overrun_is_known_before_it_begins() ->
 
 
 def _make_samples(model: Path, compiled: Path) -> tuple[np.ndarray, np.ndarray]:
-    x = np.random.default_rng(0).standard_normal((300, 3, 8, 8)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((160, 3, 8, 8)).astype(np.float32)
     with load_quietly(compiled) as runner:
         return x, runner.replay(x)[1][:, -1].argmax(axis=-1)
 
@@ -88,11 +88,11 @@ def _tune_by(
 
     def time_briefly(calls: Any, length_s: float, *rest: Any, **more: Any) -> Any:
         clock.now_s += length_s
-        return time_variants(calls, 0.05, *rest, **more)
+        return time_variants(calls, 0.01, *rest, **more)
 
     def calibrate_briefly(*args: Any, seconds: float, **more: Any) -> Any:
         clock.now_s += seconds + 5.0
-        return edgeexit.calibrate(*args, seconds=0.1, **more)
+        return edgeexit.calibrate(*args, seconds=0.02, **more)
 
     with monkeypatch.context() as patch:
         for module in ("answers", "confirm"):
@@ -134,6 +134,14 @@ def test_a_larger_budget_times_the_setups_for_longer(
     assert lengths[1] > 3 * lengths[0]
 
 
+class TimingBegins(Exception):
+    """The setups would be timed now."""
+
+
+def _stop(*_: Any, **__: Any) -> None:
+    raise TimingBegins
+
+
 def test_cores_that_are_busy_are_told_before_anything_is_timed(
     model: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +150,9 @@ def test_cores_that_are_busy_are_told_before_anything_is_timed(
     later = replace(state, monotonic_s=state.monotonic_s + 10, busy_cpu_s=119.0)
     states = iter((state, later))
     monkeypatch.setattr("edgeexit.tuning.session.read_device_state", lambda: next(states))
-    with pytest.warns(CalibrationWarning, match=r"noisy: .*other processes used 1\.9 of 2 cores"):
+    monkeypatch.setattr("edgeexit.tuning.session.time_setups", _stop)
+    warns = pytest.warns(CalibrationWarning, match=r"noisy: .*other processes used 1\.9 of 2 cores")
+    with warns, pytest.raises(TimingBegins):
         _tune_by(MadeUpClock(), 10.0, monkeypatch, (model, compiled, tmp_path / "best.eexit"))
 
 
@@ -151,5 +161,7 @@ def test_a_budget_that_other_work_takes_is_told_before_anything_is_timed(
 ) -> None:
     """With how much later the run ends, and what to do."""
     places = (model, compiled, tmp_path / "best.eexit")
-    with pytest.warns(CalibrationWarning, match=r"after its budget of 10 s.*larger"):
+    monkeypatch.setattr("edgeexit.tuning.session.time_setups", _stop)
+    warns = pytest.warns(CalibrationWarning, match=r"after its budget of 10 s.*larger")
+    with warns, pytest.raises(TimingBegins):
         _tune_by(MadeUpClock(), 10.0, monkeypatch, places)

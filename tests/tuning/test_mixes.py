@@ -90,7 +90,7 @@ def test_mixes_are_compiled_timed_and_chosen_like_other_candidates(
     x = images(120)
     space = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged",), (1,), ("entropy",), ("none",))
 
-    result = tune(model, tmp_path / "b.eexit", x, target="agreement>=0.3", space=space, seconds=1, force=True)
+    result = tune(model, tmp_path / "b.eexit", x, target="agreement>=0.3", space=space, seconds=0.3, force=True)
 
     setups = [one.setup for one in result.tried] + [one.setup for one in result.finalists]
     timed = [one.what for one in result.not_tried]

@@ -24,7 +24,8 @@ from tests.support.command_line import run_edgeexit
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 
-N = 300
+N = 160
+ONE_SETUP = TuningSpace(("onnxruntime",), ("float32",), ("staged",), (1,), ("entropy",), ("none",), mixed=False)
 SMALL = TuningSpace(
     ("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "running_mean"), mixed=False
 )
@@ -50,7 +51,7 @@ def tuned(
 ) -> tuple[Path, TuningResult]:
     """A tuned bundle and what tuning says of it."""
     path = tmp_path_factory.mktemp("tuned") / "best.eexit"
-    return path, tune(model, path, *samples, target="drop<=60", space=SMALL, seconds=2)
+    return path, tune(model, path, *samples, target="drop<=60", space=SMALL, seconds=1)
 
 
 def test_a_tuned_bundle_is_opened_with_the_settings_that_were_chosen(tuned: tuple[Path, TuningResult]) -> None:
@@ -129,10 +130,10 @@ def test_an_interrupted_run_goes_on_with_what_it_recorded(
     before = {file.name: file.stat().st_mtime_ns for file in work.glob("*-*.npz")}
     output, x, y = tmp_path / "best.eexit", *samples
     with pytest.raises(InputError, match="holds an earlier run"):
-        tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1)
+        tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=0.5)
     with pytest.raises(InputError, match="another data"):
-        tune(model, output, x[1:], y[1:], target="drop<=60", space=SMALL, seconds=1, resume=True)
-    tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1, resume=True)
+        tune(model, output, x[1:], y[1:], target="drop<=60", space=SMALL, seconds=0.5, resume=True)
+    tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=0.5, resume=True)
     assert before == {file.name: file.stat().st_mtime_ns for file in work.glob("*-*.npz")}
     assert (output / "manifest.json").exists()
 
@@ -208,7 +209,7 @@ def test_a_target_that_nothing_meets_names_the_nearest_and_by_which_candidate(
     with pytest.raises(
         edgeexit.TargetNotMet, match=r"nearest that can be met is '.*', by .* on .*onnxruntime"
     ) as error:
-        tune(model, tmp_path / "out.eexit", *samples, target="mean<=1ns", space=SMALL, seconds=1)
+        tune(model, tmp_path / "out.eexit", *samples, target="mean<=1ns", space=ONE_SETUP, seconds=0.3)
     assert error.value.nearest
     assert not (tmp_path / "out.eexit").exists()
 
@@ -326,7 +327,7 @@ def test_the_command_prints_the_front_the_last_candidates_and_the_conclusion(
         "--target",
         "drop<=60",
         "--budget",
-        "1s",
+        "0.3s",
     ]
     words += [
         "--backends",
@@ -386,6 +387,6 @@ def test_a_model_that_is_quantised_already_is_tuned_as_it_is(
     bundle = edgeexit.compile(model, tmp_path / "int8.eexit", precision="int8", inputs=x[:32], seconds=0)
     space = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged",), (1,), ("entropy",), ("none",))
     quantised = bundle.file(bundle.manifest.model)
-    result = tune(quantised, tmp_path / "best.eexit", x, y, target="drop<=60", space=space, seconds=0.5)
+    result = tune(quantised, tmp_path / "best.eexit", x, y, target="drop<=60", space=space, seconds=0.2)
     assert {one.setup.precision for one in result.tried} == {"float32"}
     assert any(one.what == "precision int8" and "nothing to bring to int8" in one.reason for one in result.not_tried)
