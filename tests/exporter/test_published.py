@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import edgeexit
 from edgeexit.cli.app import app
 from edgeexit.errors import InputError, ModelError
+from edgeexit.exporter.conversion import convert_to_onnx
 from edgeexit.exporter.published import Published, list_repositories, open_published, read_repository
 from edgeexit.exporter.published.recipe import FOLDER, Derivation
 from edgeexit.exporter.published.shapes import derive_option
@@ -50,15 +52,16 @@ TRAINED: dict[str, tuple[dict[str, Any], str, int]] = {
     "ranet": (RANET, "cifar", 4),
     "sdn": ({"num_classes": 10, "input_size": 32}, "cifar", 7),
     "sdn-vgg16": ({"num_classes": 10, "input_size": 32, "fc_layers": (512, 512)}, "cifar", 7),
-    "eenet": ({"depth": 32, "num_classes": 10, "num_ee": 3}, "cifar", 4),
+    "eenet": ({"depth": 32, "num_classes": 10, "num_ee": 3}, "", 4),
     "deebert": (BERT, "tokens", 3),
     "pabee": (BERT, "tokens", 3),
     "elasticbert": (BERT | {"num_output_layers": 3, "max_output_layers": 3}, "tokens", 3),
     "zero-time-waste": ({"num_classes": 5}, "cifar", 8),
 }
-"""By recipe: what the network was trained with, what its inputs are, how many exits it has."""
+"""By recipe: what the network was trained with, what its inputs are where they are not left to the recipe, how many exits it has."""
 INPUTS = {
     "cifar": ["3x32x32"],
+    "": [],
     "tokens": ["input_ids=12:int64", "attention_mask=12:int64", "token_type_ids=12:int64"],
 }
 
@@ -77,7 +80,7 @@ def train(name: str, checkout: Path, path: Path) -> None:
 def feed(kind: str) -> dict[str, Any]:
     """Three samples."""
     rng = np.random.default_rng(0)
-    if kind == "cifar":
+    if kind != "tokens":
         return {"": rng.standard_normal((3, 3, 32, 32)).astype(np.float32)}
     ids = rng.integers(0, 50, (3, 12))
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids % 2}
@@ -88,18 +91,33 @@ def test_every_recipe_has_a_stand_in() -> None:
     assert set(list_repositories()) == set(STANDINS) == set(TRAINED)
 
 
+def export_words(name: str, folder: Path) -> list[object]:
+    """The command, but for its output."""
+    shapes = [word for shape in INPUTS[TRAINED[name][1]] for word in ("--input", shape)]
+    return ["export", f"{name}.toml", "--checkout", folder / "repo", "--checkpoint", folder / "model.pth", *shapes]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
+    """By recipe, a folder with a checkout in repo/, a checkpoint and what was exported from it, m.onnx; and what the command printed."""
+
+    @cache
+    def export(name: str) -> tuple[Path, Any]:
+        folder = tmp_path_factory.mktemp(name)
+        train(name, write_standin(name, folder / "repo"), folder / "model.pth")
+        return folder, typed(*export_words(name, folder), "-o", folder / "m.onnx")
+
+    return export
+
+
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_checkpoint_is_exported_in_one_line(name: str, tmp_path: Path) -> None:
+def test_a_checkpoint_is_exported_in_one_line(name: str, exported: Callable[[str], tuple[Path, Any]]) -> None:
     """The shapes tell the options; every exit is an output, as eager torch has it; the criterion travels along."""
     options, kind, exits = TRAINED[name]
-    checkout, model = write_standin(name, tmp_path / "repo"), tmp_path / "m.onnx"
-    train(name, checkout, tmp_path / "model.pth")
-    shapes = [word for shape in INPUTS[kind] for word in ("--input", shape)]
 
-    document = typed(
-        "export", f"{name}.toml", "--checkout", checkout, "--checkpoint", tmp_path / "model.pth", *shapes, "-o", model
-    )
+    folder, document = exported(name)
 
+    model = folder / "m.onnx"
     assert json.loads(json.dumps(options)).items() <= document["repository"]["options"].items()
     assert exits == len(document["exits"])
     assert "module." == document["weights"]["prefix"]
@@ -114,32 +132,29 @@ def test_a_checkpoint_is_exported_in_one_line(name: str, tmp_path: Path) -> None
     assert all(np.isfinite(value).all() for value in values)
 
 
-def test_eenet_leaves_at_its_own_threshold_without_a_calibration(tmp_path: Path) -> None:
+def test_eenet_leaves_at_its_own_threshold_without_a_calibration(
+    exported: Callable[[str], tuple[Path, Any]], tmp_path: Path
+) -> None:
     """From the checkpoint to the runner with no word on criterion or threshold."""
-    checkout = write_standin("eenet", tmp_path / "repo")
-    train("eenet", checkout, tmp_path / "model.pth")
-    typed(
-        "export",
-        "eenet.toml",
-        "--checkout",
-        checkout,
-        "--checkpoint",
-        tmp_path / "model.pth",
-        "-o",
-        tmp_path / "m.onnx",
-    )
-
-    bundle = edgeexit.compile(tmp_path / "m.onnx", tmp_path / "b.eexit", seconds=0)
+    bundle = edgeexit.compile(exported("eenet")[0] / "m.onnx", tmp_path / "b.eexit", seconds=0)
 
     assert ("learned", (0.5, 0.5, 0.5)) == (bundle.manifest.criterion, bundle.manifest.thresholds)
 
 
-def test_thresholds_are_the_authors_own_numbers(tmp_path: Path) -> None:
+def test_thresholds_are_the_authors_own_numbers(
+    exported: Callable[[str], tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A patience of 2 is three exits that agree; with another criterion numbers are that criterion's."""
-    checkout = write_standin("pabee", tmp_path / "repo")
-    train("pabee", checkout, tmp_path / "model.pth")
-    shapes = [word for shape in INPUTS["tokens"] for word in ("--input", shape)]
-    common = ("export", "pabee.toml", "--checkout", checkout, "--checkpoint", tmp_path / "model.pth", *shapes)
+    graphs: list[Any] = []
+
+    def convert_once(*arguments: Any, **options: Any) -> Any:
+        """Thresholds are written beside the graph, which is the same each time."""
+        if not graphs:
+            graphs.append(convert_to_onnx(*arguments, **options))
+        return graphs[0]
+
+    monkeypatch.setattr("edgeexit.exporter.convert_to_onnx", convert_once)
+    common = export_words("pabee", exported("pabee")[0])
 
     for words, expected in (
         (["--thresholds", "2"], {"name": "patience", "thresholds": {"exit1": 3.0, "exit2": 3.0}}),

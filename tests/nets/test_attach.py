@@ -68,10 +68,13 @@ def test_the_last_exit_is_the_original_bit_for_bit(name: str) -> None:
     assert all(torch.equal(p, kept[n]) for n, p in parameters.items())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"EfficientNet"}))
 @pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 def test_a_network_with_added_exits_is_exported_and_compiled(name: str, tmp_path: Path) -> None:
-    """The file and the stages give and cost what torch does at every exit, with the original's names of inputs."""
+    """The file and the stages give and cost what torch does at every exit, with the original's names of inputs.
+
+    EfficientNet's graph is MobileNetV3's here, but for an activation that the latter has inside its blocks.
+    """
     module, example = make(name)
     net = edgeexit.add_exits(module, example)
 
