@@ -32,15 +32,18 @@ def take_phases(networks: PhaseNetworks, run: Path, inputs: Mapping[str, str]) -
         InputError: it is no run, had other data or another network, or none of its phases is the same; with what differs.
     """
     old = read_run_recipe(run)
-    if (run / CHECKPOINT).exists():
-        check_inputs(Checkpoint.load(run / CHECKPOINT).inputs, inputs, run)
+    kept = _load_checkpoint(run)
+    if kept is not None:
+        check_inputs(kept.inputs, inputs, run)
     found: dict[str, State] = {}
     reasons: dict[str, str] = {}
     for name in networks.recipe.phases:
-        state = _read_weights(networks, name, run)
-        reasons[name] = _explain_difference(networks, name, old) or ("" if state else "it was not finished")
-        if state and not reasons[name]:
+        reasons[name] = _explain_difference(networks, name, old)
+        state = None if reasons[name] else _read_weights(networks, name, run, kept)
+        if state:
             found[name] = state
+        else:
+            reasons[name] = reasons[name] or "it was not finished"
     if not found:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         msg = f"no phase of {run} is the same as in this recipe: {told}"
@@ -63,9 +66,9 @@ def take_plain_networks(networks: PhaseNetworks, path: Path) -> dict[str, State]
         raise InputError(msg)
     if not path.is_dir():
         return {plain[0]: _load(networks, plain[0], path)}
-    old, found = read_run_recipe(path), {}
+    old, kept, found = read_run_recipe(path), _load_checkpoint(path), {}
     for name in plain:
-        state = _read_weights(networks, name, path)
+        state = _read_weights(networks, name, path, kept)
         changed = _explain_difference(networks, name, old)
         if changed and (state or name == plain[0]):
             msg = f"the plain networks of {path} were trained with another recipe: {changed}; use the same, or name one file of weights"
@@ -75,12 +78,17 @@ def take_plain_networks(networks: PhaseNetworks, path: Path) -> dict[str, State]
     return found or {plain[0]: _load(networks, plain[0], path / f"{plain[0]}.pt")}
 
 
-def _read_weights(networks: PhaseNetworks, name: str, run: Path) -> State | None:
+def _load_checkpoint(run: Path) -> Checkpoint | None:
+    """A run's checkpoint; None where it has none."""
+    path = run / CHECKPOINT
+    return Checkpoint.load(path) if path.exists() else None
+
+
+def _read_weights(networks: PhaseNetworks, name: str, run: Path, kept: Checkpoint | None) -> State | None:
     """The weights at the end of a phase; None where the run did not finish it."""
     if (run / f"{name}.pt").exists():
         return _load(networks, name, run / f"{name}.pt")
-    path = run / CHECKPOINT
-    return Checkpoint.load(path).finished.get(name) if path.exists() else None
+    return None if kept is None else kept.finished.get(name)
 
 
 def _load(networks: PhaseNetworks, name: str, path: Path) -> State:

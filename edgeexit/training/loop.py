@@ -238,7 +238,10 @@ def _convert_to_float32(e: ExitTensors) -> ExitTensors:
 def seed_torch(seed: int) -> Iterator[None]:
     """Torch's global numbers (dropout, fresh weights) from this seed in the body, and as they were after it."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # which would keep a formatted stack of every call, for an accelerator that may start later
+            torch.default_generator.manual_seed(seed)
         yield
 
 

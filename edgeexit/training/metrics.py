@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeexit.calibration import Outcome, ReplayTable, replay_table
+from edgeexit.calibration import ReplayTable, replay_table
 from edgeexit.criteria import Criterion
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import TrainingData, read_in_order
@@ -242,8 +242,9 @@ def find_shared_threshold(table: ReplayTable, *, drop: float = 0.0) -> float:
     never = np.nextafter(table.scores.max(), np.float32(np.inf))
     candidates = np.unique(np.append(table.scores, never))[::-1]  # from the one that none reaches downwards
     need = float(table.correct[:, -1].mean()) - drop - 1e-12
-    good = [t for t in _thin_candidates(candidates) if _evaluate_shared(table, t).quality >= need]
-    return min(good, default=float(never))
+    tried = _thin_candidates(candidates)
+    good = tried[_count_right(table, tried) / len(table) >= need]
+    return float(good.min()) if len(good) else float(never)
 
 
 def summarize_early_exit(
@@ -275,13 +276,26 @@ def summarize_early_exit(
     return {"drop": drop, "threshold": own, **describe_early_exit(used_on, macs, rule, [rule.own(inner)])}
 
 
-def _evaluate_shared(table: ReplayTable, threshold: float) -> Outcome:
-    return table.evaluate([threshold] * (table.exits - 1))
+def _count_right(table: ReplayTable, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Right answers at each threshold, int64 [T], where all early exits share it.
+
+    A sample leaves at the first exit k whose best score so far, s, reaches the threshold, and those of later exits then do, too. What
+    each exit of those adds over the next one, correct[k] - correct[k + 1], sums up to what exit k adds over the last one.
+    """
+    assert table.correct is not None
+    best = np.maximum.accumulate(table.scores, axis=1)
+    added = table.correct[:, :-1].astype(np.int64) - table.correct[:, 1:]
+    order = np.argsort(best, axis=None)
+    sums = np.append(0, np.cumsum(added.ravel()[order]))
+    below = np.searchsorted(best.ravel()[order], thresholds)
+    right: NDArray[np.int64] = np.count_nonzero(table.correct[:, -1]) + sums[-1] - sums[below]
+    return right
 
 
-def _thin_candidates(candidates: NDArray[np.float32], most: int = 500) -> list[float]:
+def _thin_candidates(candidates: NDArray[np.float32], most: int = 500) -> NDArray[np.float32]:
     places = np.unique(np.linspace(0, len(candidates) - 1, min(most, len(candidates))).astype(int))
-    return [float(c) for c in candidates[places]]
+    thinned: NDArray[np.float32] = candidates[places]
+    return thinned
 
 
 def _convert_to_float32(e: ExitTensors) -> ExitTensors:

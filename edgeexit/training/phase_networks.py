@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgeexit.errors import InputError
 from edgeexit.nets import build
+from edgeexit.training.loop import seed_torch
 from edgeexit.training.recipe import TrainingRecipe
 
 NetworkSource: TypeAlias = "nn.Module | Callable[..., nn.Module]"
@@ -95,8 +96,7 @@ class PhaseNetworks:
 
     def describe(self, phase: str) -> tuple[str, dict[str, Tensor]]:
         """What tells the network of a phase from others: its modules with their settings, and its weights from one seed."""
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with seed_torch(0):
             module = self.build(phase)
         return repr(module), dict(module.state_dict())
 

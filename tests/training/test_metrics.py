@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from edgeexit.calibration import ReplayTable
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets import build
@@ -109,6 +112,21 @@ def test_without_thresholds_the_exits_share_the_loosest_one_that_loses_nothing(d
     assert early["accuracy"] == table.evaluate([found]).accuracy >= need
     assert all(table.evaluate([t]).quality < need for t in table.scores[:, 0] if t < found)
     assert early["macs"] is None
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 5), st.sampled_from([0.0, 0.1]))
+def test_the_shared_threshold_is_the_loosest_of_all_scores(seed: int, count: int, exits: int, drop: float) -> None:
+    """With any number of exits, also where scores are the same; above all of them where each loses more."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 10, (count, exits - 1)) / 8
+    table = ReplayTable.from_arrays(scores, rng.random((count, exits)) < 0.7, range(1, exits + 1))
+    found = find_shared_threshold(table, drop=drop)
+
+    assert table.correct is not None
+    need = table.correct[:, -1].mean() - drop - 1e-12
+    kept = [t for t in np.unique(scores) if table.evaluate([t] * (exits - 1)).quality >= need]
+    assert found == pytest.approx(min(kept, default=scores.max()))
+    assert kept or found > scores.max()
 
 
 def test_collapsed_exits_are_told_in_the_figures_and_in_a_line(data: Dataset) -> None:
