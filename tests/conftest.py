@@ -18,7 +18,7 @@ import pytest
 import edgeexit
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
-from tests.support.brief_defaults import shorten_defaults
+from tests.support.brief_defaults import build_commands_once, shorten_defaults
 from tests.support.exporter_tables import share_exporter_tables
 from tests.support.measured import balanced, result, samples, suites  # noqa: F401 - fixtures
 
@@ -44,6 +44,7 @@ def brief_defaults() -> Iterator[None]:
     """No test waits for what a user asks for by default: seconds of timing, forty searched budgets."""
     with pytest.MonkeyPatch.context() as patch:
         shorten_defaults(patch)
+        build_commands_once(patch)
         yield
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any, cast
 
 import pytest
+import typer.main
+import typer.testing
 
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import procedure
@@ -39,6 +42,13 @@ def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
     change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
     change_default(patch, compilation.compile_model, "seconds", COMPILE_S)
     change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)
+
+
+def build_commands_once(patch: pytest.MonkeyPatch) -> None:
+    """The commands of the command line, which typer builds anew for each call, are those of the first call."""
+    build = cache(typer.main.get_command)
+    patch.setattr(typer.main, "get_command", build)
+    patch.setattr(typer.testing, "_get_command", build)
 
 
 def make_choices_brief(patch: pytest.MonkeyPatch) -> None:
