@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.papers.frame.parts import Request, load_paper
 from benchmarks.papers.frame.printed import load_printed
 from benchmarks.papers.frame.training import train_variants
-from tests.support.papers import record_with_shared_runs, run_short_part
+from tests.support.papers import record_with_shared_runs, run_short_part, share_costs
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -27,6 +28,16 @@ run_part = partial(run_short_part, "amortized")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of trainings that all parts share."""
     return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_once(short_experiments: None) -> Iterator[None]:
+    """Each cascade is exported and timed once for all parts."""
+    from benchmarks.papers.amortized import thresholds
+
+    with pytest.MonkeyPatch.context() as patch:
+        share_costs(patch, thresholds)
+        yield
 
 
 def test_the_cascade_is_put_beside_each_classifier(runs: Path) -> None:

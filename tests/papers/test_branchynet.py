@@ -31,7 +31,7 @@ run_part = partial(run_short_part, "branchynet")
 def fewer_digits(short_experiments: None) -> Iterator[None]:
     """B-AlexNet is far larger than what other papers train here."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten_digits(patch, 80)
+        shorten_digits(patch, 40)
         yield
 
 

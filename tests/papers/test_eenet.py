@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip("sklearn")
 from functools import partial
 
 from benchmarks.papers import eenet
+from benchmarks.papers.eenet import criteria
 from benchmarks.papers.eenet.criteria import CRITERIA, compare_criteria
 from benchmarks.papers.eenet.related import examine_related, show_related
 from benchmarks.papers.eenet.variants import list_mnist_criteria_variants
@@ -20,7 +22,7 @@ from benchmarks.papers.frame.parts import Request
 from benchmarks.papers.frame.printed import load_printed
 from benchmarks.papers.frame.training import Run, train_variants
 from edgeexit.training.metrics import RecordedExits
-from tests.support.papers import record_with_shared_runs, run_short_part
+from tests.support.papers import record_with_shared_runs, run_short_part, share_costs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,14 @@ def test_other_work_stands_beside_what_is_recorded(tmp_path: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the parts share what they train."""
     return tmp_path_factory.mktemp("eenet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_once(short_experiments: None) -> Iterator[None]:
+    """Each network is exported and timed once for all parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_costs(patch, criteria)
+        yield
 
 
 @pytest.mark.slow

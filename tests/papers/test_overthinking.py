@@ -19,6 +19,7 @@ from benchmarks.papers.frame.printed import load_printed
 from benchmarks.papers.overthinking import labels, networks
 from benchmarks.papers.overthinking.labels import ExitLabels, judge_by_label, spread_over_all
 from benchmarks.papers.overthinking.networks import measure_agreement
+from tests.support.papers import shorten_digits
 
 
 def test_labels_drawn_apart_agree_by_chance_only() -> None:
@@ -70,10 +71,11 @@ def test_every_printed_value_belongs_to_a_part() -> None:
 
 
 @pytest.mark.slow
-def test_the_short_version_of_every_part_finds_what_is_printed(tmp_path: Path) -> None:
+def test_the_short_version_of_every_part_finds_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With networks that are trained once and shared by the parts; every printed value and ordering has its counterpart, but for those of
     a label that networks so small may give to no digit. Only whether two trainings agree needs two seeds.
     """
+    shorten_digits(monkeypatch, 120)
     printed = load_printed("overthinking")
     for part in overthinking.PAPER.parts:
         request = Request(tmp_path, part.seeds if part.name == "agreement" else (0,), quick=True, resume=True)

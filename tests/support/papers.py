@@ -7,7 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,7 @@ from edgeexit.hardware import find_data_dir
 
 if TYPE_CHECKING:
     from benchmarks.papers.frame.training import Run
+    from edgeexit.training.metrics import RecordedExits
 
 DIGITS = 250
 """Of each part."""
@@ -67,8 +70,43 @@ def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable
 
 
 def shorten_digits(patch: pytest.MonkeyPatch, count: int = DIGITS) -> None:
-    """The first samples of each part, enough for every exit to be used."""
-    patch.setitem(SETS, "digits", lambda part: load_digits_set(part).take(slice(count)))
+    """The first samples of each part, enough for every exit to be used; read once for all trainings."""
+    patch.setitem(SETS, "digits", cache(lambda part: load_digits_set(part).take(slice(count))))
+
+
+def share_answers(patch: pytest.MonkeyPatch) -> None:
+    """What a trained network says of a part of the data is found out once, for all parts of a paper that ask for it."""
+    from benchmarks.papers.frame.training import Run
+
+    record = Run.record_exits
+    found: dict[tuple[Path, str, str], RecordedExits] = {}
+
+    def record_once(run: Run, part: str, phase: str | None = None) -> RecordedExits:
+        key = (run.folder, part, run.choose_phase(phase))
+        if key not in found:
+            found[key] = record(run, part, phase)
+        return found[key]
+
+    patch.setattr(Run, "record_exits", record_once)
+
+
+def share_costs(patch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Time each trained network once, however many parts and variants it stands for.
+
+    Args:
+        patch: for as long as costs are shared.
+        module: of parts, with a function `measure_costs` of runs.
+    """
+    measure = module.measure_costs
+    found: dict[tuple[Path, ...], Any] = {}
+
+    def measure_once(*runs: Run, brief: bool) -> Any:
+        key = tuple(run.folder for run in runs)
+        if key not in found:
+            found[key] = measure(*runs, brief=brief)
+        return found[key]
+
+    patch.setattr(module, "measure_costs", measure_once)
 
 
 def shorten_suites(patch: pytest.MonkeyPatch, folder: Path) -> None:
