@@ -19,6 +19,7 @@ from edgeexit.errors import TargetNotMet
 from edgeexit.training.recipe import TrainingRecipe, load_recipe
 from edgeexit.tuning import TuningResult, tune
 from tests.support.brief_defaults import make_choices_brief
+from tests.support.papers import shorten_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -123,6 +124,7 @@ def test_every_code_block_of_a_page_runs(
     """Python blocks run one by one, TOML blocks become the file that their first line names, shell commands run in order; no errors."""
     folder = Path(shutil.copytree(prepared, tmp_path / "user"))
     make_choices_brief(monkeypatch)
+    shorten_digits(monkeypatch, parts=("calibration", "test"))
     monkeypatch.setattr("edgeexit.training.load_recipe", _load_short_recipe)
     monkeypatch.setattr("edgeexit.tune", _tune_briefly)
     monkeypatch.setattr("edgeexit.tuning.finalists.CONTENDERS", 2)

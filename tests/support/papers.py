@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -69,9 +69,13 @@ def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
 
 
-def shorten_digits(patch: pytest.MonkeyPatch, count: int = DIGITS) -> None:
-    """The first samples of each part, enough for every exit to be used; read once for all trainings."""
-    patch.setitem(SETS, "digits", cache(lambda part: load_digits_set(part).take(slice(count))))
+def shorten_digits(
+    patch: pytest.MonkeyPatch, count: int = DIGITS, *, parts: Sequence[str] = ("train", "calibration", "test")
+) -> None:
+    """The first samples of these parts, enough for every exit to be used; all are read once for all trainings."""
+    patch.setitem(
+        SETS, "digits", cache(lambda part: load_digits_set(part).take(slice(count if part in parts else None)))
+    )
 
 
 def share_answers(patch: pytest.MonkeyPatch) -> None:
