@@ -23,7 +23,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "B-ResNet, branches of the paper": ("resnet", {"n": 1, "branches": "paper"}),
     "EENet with learned confidences": ("eenet", {"n": 1, "after": (1, 2)}),
     "EENet-8 of two filters": ("eenet8", {}),
-    "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 1), "collaboration": "fc"}),
+    "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 1, 1), "collaboration": "fc"}),
     "vision transformer, exits on the class token": ("vit", {"depth": 2, "every": 1}),
     "1-D convolutions on signals": ("signal", {}),
     "two models in a cascade": ("resnet-cascade", {"depths": (8, 8), "filters": (8, 16)}),
