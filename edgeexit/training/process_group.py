@@ -6,7 +6,9 @@ torchrun --nproc-per-node 4 -m edgeexit train ...         four processes, a GPU 
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +68,12 @@ class ProcessGroup:
 
 @contextmanager
 def join_process_group() -> Iterator[ProcessGroup]:
-    """The group that `torchrun` describes in the environment, or this process alone."""
+    """The group that `torchrun` describes in the environment, or this process alone.
+
+    The wrapped modules end before the group does, those in the frames of an exception, too. What averages gradients must not hold the last
+    reference to the group: it would drop it with the GIL held and wait for gloo's threads, one of which may be waiting for the GIL (seen in
+    torch 2.13, on leaving right after a step).
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = _choose_device(int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1 or distributed.is_initialized():
@@ -74,10 +81,16 @@ def join_process_group() -> Iterator[ProcessGroup]:
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=_open_store(), rank=rank, world_size=size)
+    held = distributed.group.WORLD
     try:
         yield ProcessGroup(device, rank, size)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
+        gc.collect()
         distributed.destroy_process_group()
+        del held
 
 
 def _open_store() -> Any:

@@ -17,6 +17,7 @@ SCRIPT = """
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,20 @@ phases = {
     "heads": {"epochs": 4, "batch": 16, "optimizer": sgd, "start": "joint", "train": ["heads.*"]},
 }
 raw = {"schema": "edgeexit.recipe/2", "name": "r", "about": "a", "data": "points", "network": "mine", "phases": phases}
-for turn in range(4):  # groups one after the other, each process early at some and late at others
+
+
+def step_and_leave(group):
+    model = group.wrap_model(Small())
+    sum(logits.sum() for logits in model(torch.ones(4, 6))).backward()
+    raise KeyboardInterrupt
+
+
+for turn in range(8):  # groups one after the other, each left right after a step, each process early at some and late at others
     if turn % 2 == int(os.environ.get("RANK", "0")):
         time.sleep(0.2)
-    with join_process_group() as group:
+    with suppress(KeyboardInterrupt), join_process_group() as group:
         assert group.size == group.sum_over_processes(torch.ones(())).item()
+        step_and_leave(group)
 for folder, after in zip(sys.argv[1::2], sys.argv[2::2]):
     out = Path(folder)
     resume = (out / "checkpoint.pt").exists()
@@ -87,7 +97,7 @@ def start(script: Path, *runs: tuple[Path, int]) -> subprocess.CompletedProcess[
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, str(script), *(str(word) for run in runs for word in run)]
-    return subprocess.run(command, env=ENVIRONMENT, timeout=600, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=ENVIRONMENT, timeout=300, capture_output=True, text=True, check=False)
 
 
 def weights(out: Path, phase: str) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def test_two_processes_train_the_network_of_one(tmp_path: Path, monkeypatch: pyt
     """With every batch shared out, gradients are those of the whole batch: in a phase that stops early, and in one with frozen parts.
 
     A run of two processes that is interrupted goes on as well, and ends with the bits of one that was not. Processes that have left a
-    group join another: the trainings are their fifth to seventh.
+    group, if right after a step, join another: the trainings are their ninth to eleventh.
     """
     script = tmp_path / "work.py"
     script.write_text(SCRIPT)
