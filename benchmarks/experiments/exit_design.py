@@ -38,7 +38,8 @@ from edgeexit.hardware import read_device_state
 from edgeexit.nets import NETS, build
 from edgeexit.runtime import Runner
 from edgeexit.training import TrainingRecipe
-from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch
+from edgeexit.training.determinism import derive_seed, seed_torch
+from edgeexit.training.loop import TrainingSetup, fit
 from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import record_exits
 from edgeexit.training.phases import OptimizerSettings, ScheduleSettings, TrainingPhase

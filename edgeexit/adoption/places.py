@@ -21,9 +21,10 @@ from edgeexit.nets.attach.logits import Read
 from edgeexit.nets.attach.survey import survey_places
 from edgeexit.nets.example import Example
 from edgeexit.training.augment import Augment
+from edgeexit.training.determinism import derive_seed, seed_torch, use_deterministic_algorithms
 from edgeexit.training.features import HeadsOnRows, cache_features
 from edgeexit.training.heads import PHASE, make_head_recipe
-from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.loop import TrainingSetup, fit
 from edgeexit.training.losses import loss
 from edgeexit.training.metrics import record_exits
 from edgeexit.training.process_group import join_process_group

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -19,6 +17,7 @@ from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.training.augment import Augment, augment_images
 from edgeexit.training.checkpoint import FitState, Record
+from edgeexit.training.determinism import derive_seed, seed_torch
 from edgeexit.training.early_stopping import find_best_epoch, has_stopped_improving
 from edgeexit.training.freezing import set_training_mode, train_only
 from edgeexit.training.losses import Loss
@@ -70,11 +69,6 @@ class TrainingSetup:
     def arrange(self, x: Tensor) -> Tensor:
         """Inputs in that layout, where it is theirs."""
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed for one purpose, such as (7, "joint", 3): the same parts give the same seed everywhere."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
 
 
 def keep_nothing(state: FitState) -> None:
@@ -232,25 +226,3 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
 def _convert_to_float32(e: ExitTensors) -> ExitTensors:
     # A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient.
     return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
-
-
-@contextmanager
-def seed_torch(seed: int) -> Iterator[None]:
-    """Torch's global numbers (dropout, fresh weights) from this seed in the body, and as they were after it."""
-    with torch.random.fork_rng():
-        if torch.accelerator.is_available():
-            torch.manual_seed(seed)
-        else:  # which would keep a formatted stack of every call, for an accelerator that may start later
-            torch.default_generator.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def use_deterministic_algorithms() -> Iterator[None]:
-    """Only algorithms that give the same result every time, in the body."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

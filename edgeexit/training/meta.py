@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.nets.meta import OpenMaxConfidenceHead, SoftmaxConfidenceHead, WithScores
-from edgeexit.training.loop import derive_seed, seed_torch
+from edgeexit.training.determinism import derive_seed, seed_torch
 from edgeexit.training.metrics import record_exits
 
 TAIL = 20

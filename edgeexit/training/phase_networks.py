@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgeexit.errors import InputError
 from edgeexit.nets import build
-from edgeexit.training.loop import seed_torch
+from edgeexit.training.determinism import seed_torch
 from edgeexit.training.recipe import TrainingRecipe
 
 NetworkSource: TypeAlias = "nn.Module | Callable[..., nn.Module]"

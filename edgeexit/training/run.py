@@ -22,9 +22,10 @@ from edgeexit.data import TrainingData, TrainingParts, check_labels, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.training.checkpoint import Checkpoint, FitState
+from edgeexit.training.determinism import derive_seed, seed_torch, use_deterministic_algorithms
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
 from edgeexit.training.feature_phase import FOLDER, explain_no_features, open_feature_phase
-from edgeexit.training.loop import Evaluate, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.loop import Evaluate, TrainingSetup, fit
 from edgeexit.training.loss_options import resolve_words
 from edgeexit.training.losses import Loss, loss
 from edgeexit.training.metrics import describe_new_collapse, make_evaluation

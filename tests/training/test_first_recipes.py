@@ -19,7 +19,7 @@ from edgeexit.nets.outputs import run_exits
 from edgeexit.training import load_recipe, train
 from edgeexit.training.augment import augment_images
 from edgeexit.training.checkpoint import Checkpoint
-from edgeexit.training.loop import derive_seed, seed_torch
+from edgeexit.training.determinism import derive_seed, seed_torch
 from edgeexit.training.optimizers import make_optimizer
 from edgeexit.training.recipe import TrainingRecipe, parse_recipe
 from edgeexit.training.schedules import make_schedule
