@@ -25,13 +25,12 @@ from edgeexit.backends.host import Bind, HostStaged
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.choices import DEFAULT_BACKEND, MODES
+from edgeexit.compiler.timed_calls import read_inputs, run_forced, time_in_turn
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.processes import run_process
-from edgeexit.measure.timing import time_interleaved
 from edgeexit.measure.worker import Arrays, serve
 from edgeexit.runtime.inputs import make_input_writer
 from edgeexit.runtime.loading import open_runner
-from edgeexit.runtime.runner import Runner
 from edgeexit.stage_choices import for_stage
 from edgeexit.util.documents import dumps, to_document
 from edgeexit.util.progress import Progress
@@ -39,9 +38,6 @@ from edgeexit.util.samples import split_samples
 from edgeexit.util.scratch import make_scratch_folder
 
 PROCESSES = 5
-_BLOCK_S = 0.005
-_WARMUP_S = 0.2
-_FEWEST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -143,14 +139,7 @@ def time_stages_here(
             program, built = _open_on_host(bundle, settings, name)
             opened.callback(program.close)
             clocks[name] = _StageClock(program, built, bundle, singles)
-        time_interleaved(
-            clocks,
-            seconds=seconds,
-            warmup_s=min(_WARMUP_S, seconds),
-            block_s=_BLOCK_S,
-            fewest_rounds=_FEWEST_ROUNDS,
-            seed=seed,
-        )
+        time_in_turn(clocks, seconds, seed)
     return {name: clock.medians_s() for name, clock in clocks.items()}
 
 
@@ -217,29 +206,17 @@ def time_forms_here(
             if not find_backend(name).explain_unsupported(mode, bundle.manifest.exits)
         }
         calls = {
-            f"{form} {exit}": partial(_run_forced, runner, singles, exit)
+            f"{form} {exit}": partial(run_forced, runner, singles, exit)
             for form, runner in runners.items()
             for exit in exits
         }
-        timed = time_interleaved(
-            calls,
-            seconds=seconds,
-            warmup_s=min(_WARMUP_S, seconds),
-            block_s=_BLOCK_S,
-            fewest_rounds=_FEWEST_ROUNDS,
-            seed=seed,
-        )
+        timed = time_in_turn(calls, seconds, seed)
     return {form: np.array([timed[f"{form} {exit}"].median_s for exit in exits]) for form in runners}
-
-
-def _run_forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
-    return runner.forced(inputs[i % len(inputs)], exit=exit)
 
 
 def _measure(document: Mapping[str, Any], where: str) -> Arrays:
     bundle = Bundle(Path(document["folder"]), parse_manifest(document["manifest"], where))
-    with np.load(document["inputs"], allow_pickle=False) as file:
-        inputs = {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
+    inputs = read_inputs(bundle, document["inputs"])
     measure = time_stages_here if document["what"] == "stages" else time_forms_here
     settings = Settings(**document["settings"])
     seconds, seed = document["seconds"], document["seed"]

@@ -21,10 +21,11 @@ from edgeexit.backends.base import Array
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.choices import MODES
+from edgeexit.compiler.timed_calls import read_inputs, run_forced, time_in_turn
 from edgeexit.measure.processes import run_process
-from edgeexit.measure.timing import TimedSamples, time_interleaved
+from edgeexit.measure.timing import TimedSamples
 from edgeexit.measure.worker import Arrays, serve
-from edgeexit.runtime import Backbone, Runner
+from edgeexit.runtime import Backbone
 from edgeexit.runtime.loading import open_runner
 from edgeexit.util.documents import dumps, to_document
 from edgeexit.util.progress import Progress, show_nothing
@@ -32,9 +33,6 @@ from edgeexit.util.samples import split_samples
 from edgeexit.util.scratch import make_scratch_folder
 
 _PROCESSES = 3
-_BLOCK_S = 0.005  # short, for many pairs of blocks in little time
-_WARMUP_S = 0.2  # of each call, and never longer than the timing: a network of tenths of a second is warm after a few
-_FEWEST_ROUNDS = 5  # of such a network, whose rounds take longer than the time asked for
 _CLEARLY = 0.99
 
 
@@ -133,19 +131,12 @@ def measure_in_process(
         runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
         backbone = stack.enter_context(runners[0].backbone())
         calls = {
-            f"{runner.settings.mode} {exit}": partial(_run_forced, runner, singles, exit)
+            f"{runner.settings.mode} {exit}": partial(run_forced, runner, singles, exit)
             for exit in exits
             for runner in runners
         }
         calls["backbone"] = partial(_run_backbone, backbone, singles)
-        samples = time_interleaved(
-            calls,
-            seconds=seconds,
-            warmup_s=min(_WARMUP_S, seconds),
-            block_s=_BLOCK_S,
-            fewest_rounds=_FEWEST_ROUNDS,
-            seed=seed,
-        )
+        samples = time_in_turn(calls, seconds, seed)
     staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
     fused_s = tuple(
         s * _compute_mode_ratio(samples[f"fused {exit}"], samples[f"staged {exit}"])
@@ -160,28 +151,19 @@ def _compute_mode_ratio(one: TimedSamples, other: TimedSamples) -> float:
     return float(np.median(one.block_medians_s / other.block_medians_s))
 
 
-def _run_forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
-    return runner.forced(inputs[i % len(inputs)], exit=exit)
-
-
 def _run_backbone(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
     return backbone(inputs[i % len(inputs)])
 
 
 def _measure(document: Mapping[str, Any], where: str) -> Arrays:
     bundle = Bundle(Path(document["folder"]), parse_manifest(document["manifest"], where))
-    settings, inputs = Settings(**document["settings"]), _read_inputs(bundle, document["inputs"])
+    settings, inputs = Settings(**document["settings"]), read_inputs(bundle, document["inputs"])
     found = measure_in_process(bundle, settings, document["seconds"], document["seed"], inputs=inputs)
     return {
         "staged_s": np.array(found.staged_s),
         "fused_s": np.array(found.fused_s),
         "backbone_s": np.array([found.backbone_s]),
     }
-
-
-def _read_inputs(bundle: Bundle, path: str) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as file:
-        return {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
 
 
 def main(import_s: float, job_path: str, out_path: str) -> None:
