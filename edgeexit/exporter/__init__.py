@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ except ImportError as error:
 
 from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, convert_to_onnx
-from edgeexit.exporter.eager import run_eager_exits
+from edgeexit.exporter.eager import DECIDES, run_eager_exits
 from edgeexit.exporter.modes import export_mode, make_training_hint
 from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.graph.criterion_record import make_criterion_record
@@ -163,10 +163,17 @@ def _add_training_hint(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> I
     try:
         yield
     except ModelError as error:
-        hint = make_training_hint(module, rows, 0) if not module.training else ""
+        hint = "" if module.training else make_training_hint(module, rows, _count_exits_before(error, module, rows))
         if not hint:
             raise
         raise ModelError(f"{error}{hint}") from error.__cause__
+
+
+def _count_exits_before(error: ModelError, module: nn.Module, rows: Mapping[str, torch.Tensor]) -> int:
+    """How many exits forward returns in evaluation; 0 where the error is that it decides which, or fails."""
+    with suppress(ModelError):
+        return 0 if DECIDES in str(error) else len(run_eager_exits(module, rows, None))
+    return 0
 
 
 def _warn_about_one_exit(module: nn.Module, rows: Mapping[str, torch.Tensor], name: str) -> None:

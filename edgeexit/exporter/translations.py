@@ -1,10 +1,13 @@
-"""Operators of torch that its graph exporter has no ONNX form for, written with those that ONNX has."""
+"""Operators of torch that its graph exporter has no ONNX form for, or a wrong one, written with those that ONNX has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -16,16 +19,80 @@ def list_translations() -> dict[Any, Callable[..., Any]]:
     """
     from onnxscript import opset18 as op
 
-    def adaptive_max_pool(x: Any, output_size: Sequence[int]) -> tuple[Any, Any]:
-        """The values, and a stand-in for their places, which only an unpooling reads; a file with one is found to differ."""
-        values = _translate_adaptive_max_pool(op, x, output_size)
-        return values, op.Cast(values, to=7)
+    aten, pools = torch.ops.aten, {}
+    for name in ("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"):
+        pools[getattr(aten, name).default] = partial(_translate_adaptive_max_pool, op)
+    return pools | {
+        aten.squeeze.dim: partial(_translate_squeeze, op),
+        aten.squeeze.dims: partial(_translate_squeeze, op),
+        aten.log_sigmoid.default: lambda x: op.Neg(op.Softplus(op.Neg(x))),  # the exporter's log(sigmoid(-100)) is -inf
+        aten.logaddexp.default: lambda a, b: op.Add(a, op.Softplus(op.Sub(b, a))),  # the exporter's exp(100) is inf
+        aten.scaled_dot_product_attention.default: partial(_translate_attention, op),
+        aten._cdist_forward.default: partial(_translate_distances, op),  # noqa: SLF001  # the one that cdist becomes
+        aten.rrelu_with_noise_functional.default: partial(_translate_rrelu, op),
+        torch.ops.prims.prod.default: partial(_translate_product, op),
+    }
 
-    names = ("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
-    return {getattr(torch.ops.aten, name).default: adaptive_max_pool for name in names}
+
+def _translate_squeeze(op: Any, x: Any, dim: int | Sequence[int]) -> Any:
+    """Without the dimensions that are longer than 1, which torch leaves as they are and ONNX refuses."""
+    single = [d for d in ([dim] if isinstance(dim, int) else dim) if x.shape[d] == 1]
+    return op.Squeeze(x, op.Constant(value_ints=single)) if single else op.Identity(x)
 
 
-def _translate_adaptive_max_pool(op: Any, x: Any, output_size: Sequence[int]) -> Any:
+def _translate_product(op: Any, x: Any, dims: Sequence[int], **_: Any) -> Any:
+    return op.ReduceProd(x, op.Constant(value_ints=list(dims)), keepdims=0)
+
+
+def _translate_attention(op: Any, query: Any, key: Any, value: Any, *more: Any, **options: Any) -> Any:
+    """Attention without heads, [batch, length, features], too; the exporter has it for [batch, heads, length, features] alone."""
+    from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
+
+    options |= dict(zip(("attn_mask", "dropout_p", "is_causal"), more, strict=False))
+    if len(query.shape) == 4:
+        return aten_scaled_dot_product_attention(query, key, value, **options)
+    scale = options.get("scale") or int(query.shape[-1]) ** -0.5
+    last = len(query.shape) - 1
+    scores = op.MatMul(query, op.Transpose(key, perm=[*range(last - 1), last, last - 1]))
+    scores = op.Mul(scores, op.CastLike(op.Constant(value_float=scale), scores))
+    return op.MatMul(op.Softmax(_mask_scores(op, scores, query, key, options), axis=-1), value)
+
+
+def _mask_scores(op: Any, scores: Any, query: Any, key: Any, options: Mapping[str, Any]) -> Any:
+    """The scores of attention, with -inf where a mask says no, or with what it adds."""
+    import onnx_ir as ir
+
+    mask, causal = options.get("attn_mask"), options.get("is_causal")
+    if causal:
+        mask = op.Constant(value=ir.tensor(np.tri(int(query.shape[-2]), int(key.shape[-2]), dtype=bool)))
+    if causal or (mask is not None and mask.dtype == ir.DataType.BOOL):
+        return op.Where(mask, scores, op.CastLike(op.Constant(value_float=-math.inf), scores))
+    return scores if mask is None else op.Add(scores, mask)
+
+
+def _translate_distances(op: Any, x: Any, y: Any, p: float, *_: Any) -> Any:
+    """Of each row of `x` to each of `y`, as in a classifier by prototypes; other norms than 1 and 2 are refused."""
+    if p not in (1, 2):
+        msg = f"ONNX has no norm with p={p:g}; cdist is exported with p=1 and p=2"
+        raise NotImplementedError(msg)
+    apart = op.Sub(op.Unsqueeze(x, op.Constant(value_ints=[-2])), op.Unsqueeze(y, op.Constant(value_ints=[-3])))
+    return (op.ReduceL1 if p == 1 else op.ReduceL2)(apart, op.Constant(value_ints=[-1]), keepdims=0)
+
+
+def _translate_rrelu(
+    op: Any, x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any
+) -> tuple[Any, Any]:
+    """In evaluation its slope is the mean of both, and the noise is left as it is."""
+    return op.LeakyRelu(x, alpha=(lower + upper) / 2), op.Identity(noise)
+
+
+def _translate_adaptive_max_pool(op: Any, x: Any, output_size: Sequence[int]) -> tuple[Any, Any]:
+    """The values, and a stand-in for their places, which only an unpooling reads; a file with one is found to differ."""
+    values = _pool_adaptively(op, x, output_size)
+    return values, op.Cast(values, to=7)
+
+
+def _pool_adaptively(op: Any, x: Any, output_size: Sequence[int]) -> Any:
     """Maxima over the windows of each dimension in turn: from floor(i·size/count) up to ceil((i+1)·size/count), as torch has them."""
     sizes = [int(d) for d in x.shape[-len(output_size) :]]
     counts = [size if count is None else int(count) for size, count in zip(sizes, output_size, strict=True)]

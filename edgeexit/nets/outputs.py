@@ -314,4 +314,6 @@ def _explain_shape(logits: Tensor) -> str:
     """Advice for logits that do not have two dimensions."""
     if logits.ndim == 3:
         return ": a tensor of all exits is returned as a list (z.unbind(0)), logits per place or token are averaged (z.mean(1))"
+    if logits.ndim == 1:
+        return ": squeeze() drops a batch of one as well, x.flatten(1) does not"
     return ": write z.flatten(1)" if logits.ndim == 4 and tuple(logits.shape[2:]) == (1, 1) else ""

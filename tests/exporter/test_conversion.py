@@ -129,3 +129,70 @@ def test_adaptive_max_pooling_is_exported_whatever_size_it_brings_to_which(
             return [self.early(x), self.late(x)]
 
     assert export(Pooled(), torch.zeros(1, *shape), tmp_path / "m.onnx").largest_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "squeeze",
+    [
+        lambda z: z.squeeze(-1),
+        lambda z: z[:, :, None].squeeze((1, 2)),
+        lambda z: z[:, :, None, None].squeeze(-1).squeeze(-1).squeeze(-1),
+    ],
+)
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_squeezing_leaves_dimensions_that_are_longer_than_one(squeeze: Any, dynamic: bool, tmp_path: Path) -> None:
+    """As torch does; ONNX refuses to squeeze them."""
+    module = Net(lambda z, h: [squeeze(t) for t in z])
+
+    assert export(module, torch.zeros(2, 6), tmp_path / "m.onnx", dynamic_batch=dynamic).largest_difference < 1e-5
+
+
+PLACES = torch.tensor([[0.0, 1, 2, 3], [-3, 1, 0, 2], [1, 1, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda z: nn.functional.logsigmoid(200 * z),
+        lambda z: torch.logaddexp(200 * z, -100 * z),
+        lambda z: torch.cumprod(z, -1),
+        lambda z: torch.cdist(z, PLACES),
+        lambda z: torch.cdist(z[:, :, None], z[:, :, None], p=1.0).mean(1),
+        lambda z: nn.functional.rrelu(z, 0.1, 0.4),
+    ],
+)
+def test_operators_that_the_exporter_lacks_or_computes_badly_are_exported(compute: Any, tmp_path: Path) -> None:
+    """As log(sigmoid(-100)), which is -inf; `export` compares the file with eager, on large inputs as well."""
+    module = Net(lambda z, h: [compute(t) for t in z])
+
+    assert export(module, torch.zeros(1, 6), tmp_path / "m.onnx").largest_difference < 1e-4
+
+
+def test_distances_in_a_norm_that_onnx_lacks_are_refused(tmp_path: Path) -> None:
+    """With those that it has."""
+    with pytest.raises(ModelError, match="p=3; cdist is exported with p=1 and p=2"):
+        export(Net(lambda z, h: [torch.cdist(t, PLACES, p=3) for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("heads", [[], [2]])
+@pytest.mark.parametrize("kind", ["none", "causal", "which", "how much", "scaled"])
+def test_attention_is_exported_with_and_without_heads(heads: list[int], kind: str, tmp_path: Path) -> None:
+    """[batch, length, features], or heads in between; with every kind of mask."""
+    masks = {"which": torch.ones(3, 3).tril() > 0, "how much": -torch.arange(9.0).reshape(3, 3)}
+
+    def attend(z: Tensor) -> Tensor:
+        x = z[:, :3].reshape(-1, *[1] * len(heads), 3, 1).expand(-1, *heads, 3, 4) + PLACES
+        found = nn.functional.scaled_dot_product_attention(
+            x, 2 * x, x, masks.get(kind), is_causal=kind == "causal", scale=0.1 if kind == "scaled" else None
+        )
+        return z + found.flatten(1, -2).sum(1)
+
+    module = Net(lambda z, h: [attend(t) for t in z])
+
+    assert export(module, torch.zeros(1, 6), tmp_path / "m.onnx").largest_difference < 1e-5
+
+
+def test_logits_without_a_batch_name_the_squeeze_that_dropped_it(tmp_path: Path) -> None:
+    """`squeeze()` of a batch of one."""
+    with pytest.raises(ModelError, match=r"\[4\]; they must be float .*squeeze\(\) drops a batch of one"):
+        export(Net(lambda z, h: [t.squeeze() for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx")
