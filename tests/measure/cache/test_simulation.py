@@ -49,7 +49,7 @@ class Simulated:
 @pytest.fixture(scope="module")
 def simulated(compiled: Path) -> Simulated:
     """The bundle with thresholds that let some samples leave at each exit, in the fused mode, on inputs of which none comes twice."""
-    inputs = list(np.random.default_rng(0).standard_normal((60, 1, 3, SIDE, SIDE)).astype(np.float32))
+    inputs = list(np.random.default_rng(0).standard_normal((50, 1, 3, SIDE, SIDE)).astype(np.float32))
     again: dict[str, CallCache] = {}
     with open_bundle(compiled, [1.197, 1.18]) as runner, pytest.MonkeyPatch.context() as patch:
         before = runner.inner_thresholds
