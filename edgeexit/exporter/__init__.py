@@ -163,13 +163,15 @@ def _add_training_hint(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> I
     try:
         yield
     except ModelError as error:
-        hint = "" if module.training else make_training_hint(module, rows, _count_exits_before(error, module, rows))
+        hint = (
+            "" if module.training else make_training_hint(module, rows, _count_exits_in_evaluation(error, module, rows))
+        )
         if not hint:
             raise
         raise ModelError(f"{error}{hint}") from error.__cause__
 
 
-def _count_exits_before(error: ModelError, module: nn.Module, rows: Mapping[str, torch.Tensor]) -> int:
+def _count_exits_in_evaluation(error: ModelError, module: nn.Module, rows: Mapping[str, torch.Tensor]) -> int:
     """How many exits forward returns in evaluation; 0 where the error is that it decides which, or fails."""
     with suppress(ModelError):
         return 0 if DECIDES in str(error) else len(run_eager_exits(module, rows, None))

@@ -19,6 +19,7 @@ from edgeexit.report.plot.figure import (
     Axis,
     Figure,
     ImageGrid,
+    Line,
     Panels,
     Picture,
     Points,
@@ -156,6 +157,19 @@ def test_notes_beside_points_are_in_every_form_of_a_picture(tmp_path: Path) -> N
         save_picture(picture, tmp_path / "a.svg")
         drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")  # a text is drawn as shapes, with itself as a comment
         assert drawn.count("<!-- exit 2 alone -->") == render_standalone(picture).count(">exit 2 alone</text>") > 0
+
+
+def test_a_long_title_is_drawn_whole(tmp_path: Path) -> None:
+    """In several lines, inside the picture: nothing touches its edges."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.image import imread
+
+    line = Line(np.arange(3.0), np.arange(3.0), choose_exit_tone(1))
+    title = "B-AlexNet by the paper's schedule: accuracy against the threshold of its first exit"
+    for words in (title, f"{title}, {title}"):
+        save_picture(Figure("long", words, "", Axis("x"), Axis("y"), (line,)), tmp_path / "long.png")
+        drawn = imread(tmp_path / "long.png")[..., :3]
+        assert 1 == min(edge.min() for edge in (drawn[:3], drawn[-3:], drawn[:, :3], drawn[:, -3:]))
 
 
 @given(st.lists(st.tuples(*[st.floats(-1e4, 1e4) | st.just(np.nan) | st.just(np.inf)] * 2), max_size=8))

@@ -72,7 +72,7 @@ def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
     for part, axes in zip(parts, canvas.subplots(len(parts), squeeze=False)[:, 0], strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         _DRAW.get(type(part), _draw_curves)(part, axes)
-    canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
+    canvas.axes[0].set_title(picture.title, loc="left", fontsize=11, wrap=True)
     noted = [(part, axes) for part, axes in zip(parts, canvas.axes, strict=False) if _list_noted(part)]
     if noted:
         canvas.draw_without_rendering()  # where things stand is known from here on
