@@ -87,7 +87,8 @@ def _find_by_macs(manifest: Manifest, exit: int) -> Iterator[str]:
         yield (
             f"exit {exit} ({name}) costs {format_number(stage.head_macs)} MAC that only it needs, "
             f"and leaving there saves {format_number(rest)}: "
-            "it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
+            "it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit. Where a later exit stands before it "
+            "in the network, as auxiliary exits do that forward returns after the last, give the order with --exits, the earliest first."
         )
     moved = cut_bytes(manifest, exit)
     if moved * MACS_PER_BYTE >= rest:

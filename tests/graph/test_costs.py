@@ -85,6 +85,20 @@ def test_a_head_heavier_than_the_rest_is_doubted(tmp_path: Path) -> None:
     assert any("exit 1 (exit1) costs" in d and "it cannot pay" in d for d in find_unprofitable_exits(heavy))
 
 
+def test_auxiliary_exits_after_the_last_one_name_the_option_that_orders_them(tmp_path: Path) -> None:
+    """As networks do whose forward returns their answer first; in the order of the network nothing is doubted."""
+    w = Writer()
+    first = w.conv("x", 3, 8)
+    second = w.conv(first, 8, 16)
+    w.head(w.conv(second, 16, 16), 16, "answer")
+    w.head(second, 16, "aux2")
+    w.head(first, 8, "aux1")
+    doubts = find_unprofitable_exits(compiled(tmp_path, w, ["answer", "aux2", "aux1"]).manifest)
+
+    assert any("exit 1 (exit1) costs" in d and "--exits, the earliest first" in d for d in doubts)
+    assert () == find_unprofitable_exits(compiled(tmp_path, w, ["aux1", "aux2", "answer"]).manifest)
+
+
 def test_a_cut_that_moves_more_than_it_saves_is_doubted(tmp_path: Path) -> None:
     """A large feature map before a last layer of a few hundred multiply-accumulates."""
     w = Writer()
