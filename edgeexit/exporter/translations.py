@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,29 +45,36 @@ def _translate_product(op: Any, x: Any, dims: Sequence[int], **_: Any) -> Any:
 
 
 def _translate_attention(op: Any, query: Any, key: Any, value: Any, *more: Any, **options: Any) -> Any:
-    """Attention without heads, [batch, length, features], too; the exporter has it for [batch, heads, length, features] alone."""
+    """Attention with any number of dimensions before [length, features]; a query that a mask lets see nothing gets zeros, as in torch.
+
+    The exporter's own form has one dimension of heads, gives such a query the mean of all values, and transposes by way of shapes that
+    keep ONNX Runtime from fusing the transposition into the product.
+    """
+    import onnx_ir as ir
     from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
     options |= dict(zip(("attn_mask", "dropout_p", "is_causal"), more, strict=False))
-    if len(query.shape) == 4:
+    if options.get("enable_gqa"):
         return aten_scaled_dot_product_attention(query, key, value, **options)
     scale = options.get("scale") or int(query.shape[-1]) ** -0.5
-    last = len(query.shape) - 1
-    scores = op.MatMul(query, op.Transpose(key, perm=[*range(last - 1), last, last - 1]))
-    scores = op.Mul(scores, op.CastLike(op.Constant(value_float=scale), scores))
-    return op.MatMul(op.Softmax(_mask_scores(op, scores, query, key, options), axis=-1), value)
+    scaled = op.Mul(query, op.Constant(value=ir.tensor(scale, dtype=query.dtype)))
+    last = len(key.shape) - 1
+    scores = op.MatMul(scaled, op.Transpose(key, perm=[*range(last - 1), last, last - 1]))
+    mask = options.get("attn_mask")
+    if options.get("is_causal"):
+        mask = op.Constant(value=ir.tensor(np.tri(int(query.shape[-2]), int(key.shape[-2]), dtype=bool)))
+    elif mask is None or mask.dtype != ir.DataType.BOOL:
+        return op.MatMul(op.Softmax(scores if mask is None else op.Add(scores, mask), axis=-1), value)
+    return op.MatMul(_weigh_allowed(op, scores, mask, query.dtype), value)
 
 
-def _mask_scores(op: Any, scores: Any, query: Any, key: Any, options: Mapping[str, Any]) -> Any:
-    """The scores of attention, with -inf where a mask says no, or with what it adds."""
+def _weigh_allowed(op: Any, scores: Any, mask: Any, dtype: Any) -> Any:
+    """Softmax of the scores where the mask is true; zeros where it nowhere is, for which ONNX's softmax gives NaN."""
     import onnx_ir as ir
 
-    mask, causal = options.get("attn_mask"), options.get("is_causal")
-    if causal:
-        mask = op.Constant(value=ir.tensor(np.tri(int(query.shape[-2]), int(key.shape[-2]), dtype=bool)))
-    if causal or (mask is not None and mask.dtype == ir.DataType.BOOL):
-        return op.Where(mask, scores, op.CastLike(op.Constant(value_float=-math.inf), scores))
-    return scores if mask is None else op.Add(scores, mask)
+    zero, never = (op.Constant(value=ir.tensor(number, dtype=dtype)) for number in (0.0, -math.inf))
+    weights = op.Softmax(op.Where(mask, scores, never), axis=-1)
+    return op.Where(op.IsNaN(weights), zero, weights)
 
 
 def _translate_distances(op: Any, x: Any, y: Any, p: float, *_: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import torch
@@ -37,7 +38,7 @@ def wrap_by_position(module: object, example: Example) -> tuple[nn.Module, dict[
 
 
 class _ByKeyword(nn.Module):
-    """A module whose last inputs have names, as one that takes them by position."""
+    """A module whose last inputs are given by name, as one that takes them by position."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -107,12 +108,21 @@ def _match_by_name(
         known = ", ".join((*ordered, *named)) or "names that are text"
         msg = f"forward takes no input named {', '.join(map(repr, unknown))}; it takes {known}"
         raise ModelError(msg)
-    order = [name for name in ordered if name in example]
-    if order != ordered[: len(order)]:
-        msg = f"forward takes {', '.join(ordered)} in this order; an example is missing before {order[-1]!r}"
+    order = list(takewhile(example.__contains__, ordered))
+    late = [name for name in ordered[len(order) :] if name in example]
+    skipped = ordered[len(order) : ordered.index(late[-1])] if late else []
+    if any(_is_needed(p, skipped, late) for p in parameters):
+        msg = f"forward takes {', '.join(ordered)} in this order; an example is missing before {late[-1]!r}"
         raise ModelError(msg)
-    keywords = [name for name in named if name in example] + others
+    keywords = late + [name for name in named if name in example] + others
     return _match_in_order(parameters, [example[name] for name in order]) | {n: example[n] for n in keywords}, keywords
+
+
+def _is_needed(parameter: inspect.Parameter, skipped: Sequence[str], late: Sequence[str]) -> bool:
+    """Whether nothing can be left out before it: a parameter without a default, or one that is given by position alone."""
+    if parameter.name in late:
+        return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL)
+    return parameter.name in skipped and parameter.default is parameter.empty
 
 
 def _match_in_order(parameters: Sequence[inspect.Parameter], given: Sequence[Tensor]) -> dict[str, Tensor]:

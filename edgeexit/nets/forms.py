@@ -91,7 +91,7 @@ def _unstack(value: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
 
 def _convert_mapping(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     kept = (
-        {k: v for k, v in value.items() if k not in _BESIDE_LOGITS or is_logits(v)}
+        {k: v for k, v in value.items() if is_logits(v) or not (k in _BESIDE_LOGITS or _holds_no_tensors(v))}
         if "logits" in value
         else dict(value)
     )
@@ -99,6 +99,11 @@ def _convert_mapping(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if lists and not set(kept) <= {"logits", "scores"}:
         raise ModelError(_explain_choice(value, [f"[{k!r}]" for k in lists]))
     return kept
+
+
+def _holds_no_tensors(value: Any) -> bool:
+    """An object of its own, such as the cache of a language model."""
+    return value is not None and not isinstance(value, Tensor | list | tuple | Mapping)
 
 
 def _convert_sequence(value: Sequence[Any]) -> Sequence[Any]:

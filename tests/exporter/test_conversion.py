@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
 from edgeexit.exporter import export
-from tests.exporter.networks import Net
+from tests.exporter.networks import Net, run
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
@@ -190,6 +190,34 @@ def test_attention_is_exported_with_and_without_heads(heads: list[int], kind: st
     module = Net(lambda z, h: [attend(t) for t in z])
 
     assert export(module, torch.zeros(1, 6), tmp_path / "m.onnx").largest_difference < 1e-5
+
+
+class Masked(nn.Module):
+    """Attends to the tokens that its mask lets it see, as BERT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(10, 8)
+        self.early, self.last = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, tokens: Tensor, seen: Tensor) -> list[Tensor]:
+        x = self.embed(tokens).unflatten(-1, (2, 4)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        found = nn.functional.scaled_dot_product_attention(x, x, x, (seen > 0)[:, None, None])
+        found = found.transpose(1, 2).flatten(2)
+        return [self.early(found[:, 0]), self.last(found.mean(1))]
+
+
+def test_a_query_that_sees_nothing_gets_what_torch_gives_it(tmp_path: Path) -> None:
+    """Zeros, and not the mean of all values; `export` compares on masks of zeros, which the compile of an integer network meets too."""
+    module, file = Masked().eval(), tmp_path / "m.onnx"
+    tokens, seen = torch.randint(10, (3, 5)), torch.tensor([[1] * 5, [1, 1, 0, 0, 0], [0] * 5])
+    export(module, {"tokens": tokens, "seen": seen}, file)
+
+    with torch.no_grad():
+        want = module(tokens, seen)
+    for expected, found in zip(want, run(file, tokens.numpy(), seen.numpy()), strict=True):
+        np.testing.assert_allclose(expected.numpy(), found, atol=1e-5)
+    assert torch.equal(want[0][2], module.early.bias)
 
 
 def test_logits_without_a_batch_name_the_squeeze_that_dropped_it(tmp_path: Path) -> None:

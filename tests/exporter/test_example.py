@@ -80,6 +80,26 @@ def test_arguments_of_another_kind_raise_a_clear_error(tmp_path: Path, arguments
     assert [] == list(tmp_path.iterdir())
 
 
+class Optional(TwoInputs):
+    """Takes what it can do without between its two inputs."""
+
+    def forward(
+        self, tokens: Tensor, cache: Any = None, image: Tensor | None = None, scale: float = 1.0
+    ) -> list[Tensor]:  # type: ignore[override]
+        assert cache is None
+        assert image is not None
+        return super().forward(tokens, scale * image)
+
+
+def test_what_forward_can_do_without_may_be_left_out_before_other_inputs(tmp_path: Path) -> None:
+    """Those after it are given by name, and keep forward's order."""
+    example = {"image": torch.zeros(2, 1, 2, 3), "tokens": torch.randint(10, (2, 5))}
+    exported = export(Optional(), example, tmp_path / "m.onnx")
+
+    assert {"tokens": (None, 5), "image": (None, 1, 2, 3)} == exported.inputs
+    assert exported.largest_difference < 1e-5
+
+
 class Holds(nn.Module):
     """A network inside, whose inputs are what a subclass makes of its own."""
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,7 @@ class Returning(nn.Module):
         (lambda z, f: (z,), None),
         (lambda z, f: {"logits": z}, None),
         (lambda z, f: {"logits": z, "hidden_states": (f[:, None],)}, None),
+        (lambda z, f: {"logits": z, "cache": SimpleNamespace(keys=f)}, None),
         (lambda z, f: (z, f), lambda returned: returned[0]),
         (lambda z, f: {"prediction": z, "features": f}, lambda returned: returned["prediction"]),
     ],
