@@ -121,11 +121,13 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
     def is_cut(self, index: int, edges: Sequence[tuple[int, int]]) -> bool:
         """Whether everything passes this operator on its way from the inputs to the last.
 
-        What has cost nothing yet, such as a mask made from an input, may pass beside it to where its own result is read too.
+        What costs nothing, such as a mask made from an input, may pass beside it to where its own result is read too.
         """
-        beside = [(start, end) for start, end in edges if start < index < end]
+        after = [(start, end) for start, end in edges if end > index and not self.ancestors[start] >> index & 1]
         return all(
-            not self.ancestors[start] & self._costly and self.ancestors[end] >> index & 1 for start, end in beside
+            not self.ancestors[start] & self._costly
+            and (self.ancestors[end] >> index & 1 or not self.ancestors[end] & self._costly)
+            for start, end in after
         )
 
     def _find_nodes(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:

@@ -201,7 +201,7 @@ class Masked(nn.Module):
         self.early, self.last = nn.Linear(8, 4), nn.Linear(8, 4)
 
     def forward(self, tokens: Tensor, seen: Tensor) -> list[Tensor]:
-        x = self.embed(tokens).unflatten(-1, (2, 4)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        x = self.embed(tokens).unflatten(-1, (2, 4)).transpose(1, 2)
         found = nn.functional.scaled_dot_product_attention(x, x, x, (seen > 0)[:, None, None])
         found = found.transpose(1, 2).flatten(2)
         return [self.early(found[:, 0]), self.last(found.mean(1))]

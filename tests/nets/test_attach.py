@@ -106,6 +106,52 @@ def test_places_are_listed_from_input_to_output_with_their_cost() -> None:
     assert ((8, 8, 8), "feature map") == (places["layer1"].shape, places["layer1"].kind)
 
 
+class LooksBack(nn.Module):
+    """Finds out at its end where its input stops, and asks the input again, by a second network or not."""
+
+    def __init__(self, *, again: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+        self.again = nn.Linear(6, 6) if again else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.second(self.first(x).relu()).relu()
+        ends = (x != 0).sum(1, keepdim=True).clamp(min=1)
+        shifted = features / ends if self.again is None else features + self.again(2 * x).relu()
+        logits: Tensor = self.last(shifted)
+        return logits
+
+
+def test_what_costs_nothing_may_be_made_from_the_input_at_the_end() -> None:
+    """As a language model does that answers at the last token of its text; a second network that starts there is passed by no exit."""
+    simple, twofold = (
+        {p.name for p in edgeexit.list_exit_places(LooksBack(again=again), torch.rand(1, 6))} for again in (False, True)
+    )
+
+    assert {"first", "second"} <= simple
+    assert not {"first", "second"} & twofold
+
+
+class SharesItsLayer(nn.Module):
+    """One layer, four times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(4):
+            x = self.layer(x).relu()
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def test_a_part_that_is_called_again_and_again_is_named_where_exits_cannot_be_placed() -> None:
+    """With how often it is called."""
+    with pytest.raises(ModelError, match="After 'layer' none can stand: forward calls it 4 times"):
+        edgeexit.add_exits(SharesItsLayer(), torch.rand(1, 6))
+
+
 def test_shares_count_multiply_accumulates() -> None:
     """Of what a place needs, over those of the whole network."""
     net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4))

@@ -62,12 +62,14 @@ class Survey:
         listed: the names of those that are cuts, one for each tensor.
         refused: why a part is no place, by name.
         classes: of the logits.
+        repeated: the names of those that forward calls several times, the outermost first.
     """
 
     places: Mapping[str, ExitPlace]
     listed: tuple[str, ...]
     refused: Mapping[str, str]
     classes: int
+    repeated: tuple[str, ...] = ()
 
 
 def find_places(survey: Survey, names: Sequence[str]) -> list[ExitPlace]:
@@ -109,7 +111,7 @@ def choose_places(survey: Survey, count: int) -> list[ExitPlace]:
         names = ", ".join(place.name for place in left.values()) or "none"
         msg = (
             f"{format_count(count, 'exit')} cannot be placed: everything passes through {format_count(len(left), 'place')} of different "
-            f"cost, up to {LATEST:.0%} of it ({names}). Name places by after=[...], or ask for fewer"
+            f"cost, up to {LATEST:.0%} of it ({names}). Name places by after=[...], or ask for fewer{_explain_repeated(survey)}"
         )
         raise ModelError(msg)
     step = 1 / (count + 1)
@@ -121,6 +123,12 @@ def list_worthwhile_places(survey: Survey) -> list[ExitPlace]:
     """The cuts that cost something and leave at least 5 % of the cost to save, the last of each share."""
     cuts = (survey.places[name] for name in survey.listed)
     return list({place.share: place for place in cuts if 0 < place.share <= LATEST}.values())
+
+
+def _explain_repeated(survey: Survey) -> str:
+    """That no exit stands after a part that forward calls again and again, as in a transformer that shares one layer."""
+    names = survey.repeated[:1]
+    return "".join(f". After {name!r} none can stand: {survey.refused[name]}" for name in names)
 
 
 def _find_nearest(left: Mapping[float, ExitPlace], target: float, room: float) -> float:

@@ -145,7 +145,12 @@ def _make_survey(subject: _Subject, usual: _Run, other: _Run, run: _Run, recordi
         place, node = _describe_place(name, run, other, recording)
         is_cut = recording.is_cut(node, edges)
         places[name] = replace(place, share=recording.count_macs(node) / whole, is_cut=is_cut)
-    return Survey(places, _list_once(places, run), refused, run.logits.shape[1])
+    return Survey(places, _list_once(places, run), refused, run.logits.shape[1], _list_repeated(usual))
+
+
+def _list_repeated(usual: _Run) -> tuple[str, ...]:
+    repeated = [name for name, calls in Counter(usual.names).items() if calls > 1]
+    return tuple(sorted(repeated, key=lambda name: name.count(".")))
 
 
 _OWN_ANSWER = "it returns the network's own answer, after which nothing is left to save"
