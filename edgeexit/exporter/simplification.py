@@ -51,8 +51,8 @@ RULES = {
 }
 """Rewriting rules of onnxscript that keep every value, by name, each with an operator that it needs; a release that lacks one goes without.
 
-Every rule is tried at every node, some with every other node as well: those of operators that a graph does not have would be a sixth of
-the time that the export of a deep network takes.
+Every rule is tried at every node, some with every other node as well: of a deep network, those of operators that it does not have would
+take most of the time of rewriting.
 """
 
 _MADE = {"Flatten": "Reshape", "Min": "Clip", "Max": "Clip"}

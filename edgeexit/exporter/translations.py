@@ -26,7 +26,7 @@ def list_translations() -> dict[Any, Callable[..., Any]]:
         aten.squeeze.dim: partial(_translate_squeeze, op),
         aten.squeeze.dims: partial(_translate_squeeze, op),
         aten.log_sigmoid.default: lambda x: op.Neg(op.Softplus(op.Neg(x))),  # the exporter's log(sigmoid(-100)) is -inf
-        aten.logaddexp.default: lambda a, b: op.Add(a, op.Softplus(op.Sub(b, a))),  # the exporter's exp(100) is inf
+        aten.logaddexp.default: partial(_translate_log_add_exp, op),
         aten.scaled_dot_product_attention.default: partial(_translate_attention, op),
         aten._cdist_forward.default: partial(_translate_distances, op),  # noqa: SLF001  # the one that cdist becomes
         aten.rrelu_with_noise_functional.default: partial(_translate_rrelu, op),
@@ -38,6 +38,11 @@ def _translate_squeeze(op: Any, x: Any, dim: int | Sequence[int]) -> Any:
     """Without the dimensions that are longer than 1, which torch leaves as they are and ONNX refuses."""
     single = [d for d in ([dim] if isinstance(dim, int) else dim) if x.shape[d] == 1]
     return op.Squeeze(x, op.Constant(value_ints=single)) if single else op.Identity(x)
+
+
+def _translate_log_add_exp(op: Any, a: Any, b: Any) -> Any:
+    """Finite where the exporter's log(exp(a) + exp(b)) has an exp(100)."""
+    return op.Add(op.Max(a, b), op.Softplus(op.Neg(op.Abs(op.Sub(a, b)))))
 
 
 def _translate_product(op: Any, x: Any, dims: Sequence[int], **_: Any) -> Any:
@@ -69,7 +74,7 @@ def _translate_attention(op: Any, query: Any, key: Any, value: Any, *more: Any, 
 
 
 def _weigh_allowed(op: Any, scores: Any, mask: Any, dtype: Any) -> Any:
-    """Softmax of the scores where the mask is true; zeros where it nowhere is, for which ONNX's softmax gives NaN."""
+    """Softmax over the scores for which the mask is true; zeros in a row without any, for which ONNX's softmax gives NaN."""
     import onnx_ir as ir
 
     zero, never = (op.Constant(value=ir.tensor(number, dtype=dtype)) for number in (0.0, -math.inf))
