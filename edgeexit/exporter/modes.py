@@ -43,7 +43,9 @@ def make_training_hint(module: nn.Module, inputs: Mapping[str, Tensor], found: i
         with export_mode(module, training_forward=True):
             count = len(run_eager_exits(module, inputs, None))
     except ModelError as error:
-        if found and error.__cause__ is None:  # another form than in evaluation
+        if (
+            found == 1 and error.__cause__ is None
+        ):  # another form than in evaluation, whose exit cannot be compiled alone
             return f" In training mode {error}; with {with_option}."
     if count <= max(found, 1):
         return ""

@@ -119,7 +119,7 @@ def _match_by_name(
 
 
 def _is_needed(parameter: inspect.Parameter, skipped: Sequence[str], late: Sequence[str]) -> bool:
-    """Whether nothing can be left out before it: a parameter without a default, or one that is given by position alone."""
+    """Whether it cannot be left out, or cannot be given by name where others before it are left out."""
     if parameter.name in late:
         return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL)
     return parameter.name in skipped and parameter.default is parameter.empty

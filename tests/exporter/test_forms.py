@@ -191,10 +191,21 @@ def test_a_forward_that_decides_on_values_says_so(tmp_path: Path) -> None:
     assert "batch of 1" not in str(caught.value)
 
 
-def test_what_the_training_branch_would_not_mend_does_not_name_it(tmp_path: Path) -> None:
-    """It has as many exits, of the same operators."""
+class OtherForm(Net):
+    """Its training branch returns what is no list of exits."""
+
+    def forward(self, x: Tensor) -> Any:
+        exits = super().forward(x)
+        return {"logits": exits[-1], "aux": exits[:-1]} if self.training else exits
+
+
+@pytest.mark.parametrize("kind", [Net, OtherForm])
+def test_what_the_training_branch_would_not_mend_does_not_name_it(kind: type[Net], tmp_path: Path) -> None:
+    """It has as many exits, of the same operators, or another form."""
     with pytest.raises(ModelError, match="Compute it in forward by other operators") as caught:
-        export(Net(lambda z, h: [t.kthvalue(2, -1)[0][:, None] + t for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx")
+        export(
+            kind(lambda z, h: [t.kthvalue(2, -1)[0][:, None] + t for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx"
+        )
 
     assert "training" not in str(caught.value)
 

@@ -133,7 +133,8 @@ def _make_survey(subject: _Subject, usual: _Run, other: _Run, run: _Run, recordi
     if last is None or not recording.count_macs(last):
         msg = "forward computes its logits by no convolution or matrix product: its cost cannot be told, and no exit would save any"
         raise ModelError(msg)
-    refused = _refuse_calls(subject, usual)
+    calls = Counter(usual.names)
+    refused = _refuse_calls(subject, calls)
     refused |= {
         n: why for n in run.features if n not in refused and (why := _refuse_features(n, run, other, recording))
     }
@@ -145,12 +146,11 @@ def _make_survey(subject: _Subject, usual: _Run, other: _Run, run: _Run, recordi
         place, node = _describe_place(name, run, other, recording)
         is_cut = recording.is_cut(node, edges)
         places[name] = replace(place, share=recording.count_macs(node) / whole, is_cut=is_cut)
-    return Survey(places, _list_once(places, run), refused, run.logits.shape[1], _list_repeated(usual))
+    return Survey(places, _list_once(places, run), refused, run.logits.shape[1], _list_repeated(calls))
 
 
-def _list_repeated(usual: _Run) -> tuple[str, ...]:
-    repeated = [name for name, calls in Counter(usual.names).items() if calls > 1]
-    return tuple(sorted(repeated, key=lambda name: name.count(".")))
+def _list_repeated(calls: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted((name for name, count in calls.items() if count > 1), key=lambda name: name.count(".")))
 
 
 _OWN_ANSWER = "it returns the network's own answer, after which nothing is left to save"
@@ -160,9 +160,8 @@ def _returns_node(features: Tensor | None, node: int, recording: Recording) -> b
     return features is not None and recording.find_node(features) == node
 
 
-def _refuse_calls(subject: _Subject, usual: _Run) -> dict[str, str]:
+def _refuse_calls(subject: _Subject, calls: Counter[str]) -> dict[str, str]:
     """Why parts are no places, of those that are not called once."""
-    calls = Counter(usual.names)
     never = "forward does not call it: it is unused, holds parts that are called themselves, or its layer computes without calling it"
     often = "forward calls it {} times, and an exit needs a place that is passed once"
     return {name: often.format(calls[name]) if calls[name] else never for name in subject.parts if calls[name] != 1}
